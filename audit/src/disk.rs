@@ -1,0 +1,280 @@
+//! The store's file in the hands of its one owner: opening, group commits, checkpoints, and a fresh start after every failure.
+//!
+//! After a failed commit the connection is closed and never used again: what a failed fsync left in the system's cache is unknown.
+//! The next commit opens a new one and first moves the whole write-ahead log into the database (checkpoint `TRUNCATE`), so that
+//! no event that is promised later ever stands behind bytes that may not be on the disk.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+
+use crate::meter::Meter;
+use crate::store::OnCorrupt;
+use crate::writer::Answer;
+use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Severity, StoreOptions, file, recover};
+
+/// Bytes of events after which the log is moved into the database.
+const CHECKPOINT_BYTES: usize = 1 << 20;
+/// Commits after which it is, however small they were.
+const CHECKPOINT_COMMITS: usize = 512;
+/// Pages of log beyond which a checkpoint insists that readers let go of it (64 MiB) ...
+const LOG_PAGES_MAX: i64 = 16_384;
+/// ... and how long it insists, while all commits wait.
+const INSIST_WAIT: Duration = Duration::from_millis(100);
+
+/// An event as it goes into the table.
+pub(crate) struct Row {
+    event_id: String,
+    ts_us: i64,
+    kind: Kind,
+    tenant: String,
+    request_id: Option<String>,
+    decision: Option<Decision>,
+    severity: Option<Severity>,
+    forwards: bool,
+    body: String,
+}
+
+impl Row {
+    pub fn new(event: Event) -> serde_json::Result<Self> {
+        Ok(Self {
+            body: serde_json::to_string(&event)?,
+            forwards: event.forwards(),
+            ts_us: event.time_us,
+            kind: event.kind,
+            decision: event.decision,
+            severity: event.severity,
+            event_id: event.event_id,
+            tenant: event.tenant,
+            request_id: Some(event.request_id).filter(|id| !id.is_empty()),
+        })
+    }
+
+    /// Bytes it takes in the queue and, nearly, in the file.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>() + self.body.len() + self.tenant.len() + self.event_id.len() + self.request_id.as_ref().map_or(0, String::len)
+    }
+}
+
+pub(crate) struct Disk {
+    path: PathBuf,
+    bytes_max: Option<u64>,
+    /// `None` after a failure, until the next commit.
+    connection: Option<Connection>,
+    bytes_since_checkpoint: usize,
+    commits_since_checkpoint: usize,
+    /// Last, so that it is given back after the connection is closed.
+    _lock: File,
+}
+
+impl Disk {
+    /// Takes the lock, opens or creates the file, checks it, and completes what an earlier run left open.
+    pub fn open(path: &Path, options: &StoreOptions, meter: &Meter) -> Result<Self, AuditError> {
+        let path = file::resolve(path)?;
+        let lock = file::lock(&path)?;
+        let mut opened = file::open_checked(&path, options.bytes_max);
+        if let (Err(AuditError::Corrupt { what, .. }), OnCorrupt::SetAside) = (&opened, options.on_corrupt) {
+            let aside = file::set_aside(&path)?;
+            tracing::error!(path = %path.display(), aside = %aside.display(), what, "audit store was damaged and is set aside; a new one begins");
+            opened = file::open_checked(&path, options.bytes_max);
+        }
+        let mut connection = opened?;
+        let recovered = recover::complete_open_requests(&mut connection).map_err(|error| AuditError::open(&path, &error))?;
+        if recovered > 0 {
+            tracing::warn!(path = %path.display(), recovered, "audit store: requests an earlier run left open are completed as `incomplete`");
+        }
+        meter.recovered.store(recovered, Relaxed);
+        meter.bytes.store(file::bytes_on_disk(&path), Relaxed);
+        Ok(Self {
+            path,
+            bytes_max: options.bytes_max,
+            connection: Some(connection),
+            bytes_since_checkpoint: 0,
+            commits_since_checkpoint: 0,
+            _lock: lock,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
+    pub fn commit(&mut self, rows: &[Row]) -> Result<Vec<Answer>, AuditError> {
+        // Taken out, so that every way out of here but the good one, a panic too, closes the connection.
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.reconnect()?,
+        };
+        let answers = write(&mut connection, rows).map_err(|error| AuditError::write(&error))?;
+        self.connection = Some(connection);
+        Ok(answers)
+    }
+
+    /// Moves the log into the database when it is time, and counts the bytes on disk.
+    pub fn tidy(&mut self, rows: &[Row], meter: &Meter) -> Result<(), AuditError> {
+        self.bytes_since_checkpoint += rows.iter().map(Row::bytes).sum::<usize>();
+        self.commits_since_checkpoint += 1;
+        meter.bytes.store(file::bytes_on_disk(&self.path), Relaxed);
+        if self.bytes_since_checkpoint < CHECKPOINT_BYTES && self.commits_since_checkpoint < CHECKPOINT_COMMITS {
+            return Ok(());
+        }
+        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let pages = file::checkpoint(&connection, "PASSIVE").map_err(|error| AuditError::write(&error))?.log_pages;
+        if pages > LOG_PAGES_MAX {
+            let insisted = connection
+                .busy_timeout(INSIST_WAIT)
+                .and_then(|()| file::checkpoint(&connection, "TRUNCATE"))
+                .and_then(|found| connection.busy_timeout(file::BUSY_WAIT).map(|()| found));
+            if insisted.map_err(|error| AuditError::write(&error))?.busy {
+                tracing::warn!(path = %self.path.display(), pages, "audit store: a reader keeps the write-ahead log from starting over");
+            }
+        }
+        self.connection = Some(connection);
+        (self.bytes_since_checkpoint, self.commits_since_checkpoint) = (0, 0);
+        Ok(())
+    }
+
+    fn reconnect(&self) -> Result<Connection, AuditError> {
+        let failed = |error: rusqlite::Error| AuditError::write(&error);
+        let connection = file::connect(&self.path, self.bytes_max).map_err(failed)?;
+        if file::checkpoint(&connection, "TRUNCATE").map_err(failed)?.busy {
+            let cause = "after a failed commit the write-ahead log must start over, and a reader holds it".into();
+            return Err(AuditError::Write { fault: Fault::Busy, cause });
+        }
+        Ok(connection)
+    }
+}
+
+/// Inserts the rows in one transaction.
+pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Result<Vec<Answer>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let answers = rows.iter().map(|row| insert(&transaction, row)).collect::<rusqlite::Result<_>>()?;
+    transaction.commit()?;
+    Ok(answers)
+}
+
+fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> {
+    let phase = i64::from(row.kind == Kind::Completion);
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO events (event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+    )?;
+    let inserted = statement.execute(params![
+        row.event_id,
+        row.ts_us,
+        row.kind.as_str(),
+        phase,
+        row.tenant,
+        row.request_id,
+        row.decision.map(Decision::as_str),
+        row.severity.map(Severity::as_str),
+        row.body,
+    ])?;
+    if inserted == 0 {
+        return already_there(transaction, row);
+    }
+    let seq = transaction.last_insert_rowid();
+    if let Some(request_id) = &row.request_id {
+        if row.forwards {
+            // A completion may have come first: then there is nothing to wait for.
+            transaction
+                .prepare_cached(
+                    "INSERT INTO open_requests (request_id, seq) \
+                     SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM events WHERE request_id = ?1 AND phase = 1)",
+                )?
+                .execute(params![request_id, seq])?;
+        } else if row.kind == Kind::Completion {
+            transaction.prepare_cached("DELETE FROM open_requests WHERE request_id = ?1")?.execute([request_id])?;
+        }
+    }
+    Ok(Ok(Receipt { seq }))
+}
+
+/// The same event recorded again is the same event; anything else under its id or in its place is refused, alone.
+fn already_there(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> {
+    let found: Option<(i64, String)> = transaction
+        .prepare_cached("SELECT seq, body FROM events WHERE event_id = ?1")?
+        .query_row([&row.event_id], |found| Ok((found.get(0)?, found.get(1)?)))
+        .optional()?;
+    let what = match found {
+        Some((seq, body)) if body == row.body => return Ok(Ok(Receipt { seq })),
+        Some(_) => "another event stands under this id",
+        None if row.kind == Kind::Completion => "its request already has a completion",
+        None => "its request already has a decision",
+    };
+    Ok(Err(AuditError::Conflict { event_id: row.event_id.clone(), what }))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use crate::store::tests::{allowed, open, place};
+    use crate::{AuditError, Event, Fault, Reader, Store, StoreOptions};
+
+    fn large(id: &str) -> Event {
+        Event { redacted_prompt: Some("x".repeat(20_000)), ..allowed(id) }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_for_those_who_wait_and_over_when_there_is_space_again() {
+        let (_folder, path) = place();
+        let options = StoreOptions { bytes_max: Some(400_000), ..StoreOptions::default() };
+        let store = Store::open(&path, options).unwrap();
+        let mut kept = 0_u64;
+        let error = (0..100)
+            .find_map(|n| match store.record(large(&format!("r{n}"))).wait() {
+                Ok(_) => {
+                    kept += 1;
+                    None
+                }
+                Err(error) => Some(error),
+            })
+            .unwrap();
+        assert!(matches!(error, AuditError::Write { fault: Fault::DiskFull, .. }), "{error}");
+        assert!(matches!(store.record(large("again")).wait(), Err(AuditError::Write { fault: Fault::DiskFull, .. })));
+        let stats = store.stats();
+        assert_eq!((stats.committed, stats.failed, stats.healthy, stats.last_error), (kept, 2, false, Some("disk_full")));
+        assert_eq!(Reader::open(&path).unwrap().count().unwrap(), kept, "no partial record");
+
+        Connection::open(&path).unwrap().execute("DELETE FROM events WHERE seq < 10", []).unwrap();
+        let receipt = store.record(large("after")).wait().unwrap();
+        assert!(store.stats().healthy);
+        let read = Reader::open(&path).unwrap().events_after(0, 100).unwrap();
+        assert_eq!(read.last().map(|stored| (stored.seq, &*stored.event.request_id)), Some((receipt.seq, "after")));
+    }
+
+    #[test]
+    fn a_failed_commit_is_followed_by_one_on_a_fresh_connection() {
+        let (_folder, path) = place();
+        let store = open(&path);
+        store.record(allowed("r1")).wait().unwrap();
+        let outside = Connection::open(&path).unwrap();
+        outside.execute_batch("ALTER TABLE events RENAME TO gone").unwrap();
+        let error = store.record(allowed("r2")).wait().unwrap_err();
+        assert_eq!(error.class(), "other", "{error}");
+        outside.execute_batch("ALTER TABLE gone RENAME TO events").unwrap();
+        assert_eq!(store.record(allowed("r3")).wait().unwrap().seq, 2);
+        assert!(store.stats().healthy);
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_database_as_it_grows() {
+        let (folder, path) = place();
+        let store = open(&path);
+        for n in 0..600 {
+            drop(store.record(large(&format!("r{n}"))));
+        }
+        store.record(allowed("last")).wait().unwrap();
+        // The checkpoint comes after the answer; one more event is answered after it.
+        store.record(allowed("later")).wait().unwrap();
+        let size = |name: &str| std::fs::metadata(folder.path().join(name)).unwrap().len();
+        assert!(size("audit.db") > 8 << 20, "{} bytes in the database", size("audit.db"));
+        store.close().unwrap();
+        assert!(!folder.path().join("audit.db-wal").exists(), "a clean end leaves no log");
+    }
+}

@@ -1,0 +1,141 @@
+//! One event as one line for people: aligned, and safe to print whatever a client put into its names.
+
+use std::fmt::Write;
+
+use crate::{Event, StoredEvent};
+
+/// Characters shown of a name.
+const NAME_SHOWN: usize = 40;
+/// Rules shown of an event.
+const RULES_SHOWN: usize = 8;
+
+/// Formats an event: time (UTC), kind, decision, status, outcome, tenant/key, model, request id, rules.
+/// Control characters, white space and characters that change the direction or show of text are escaped, so no name can break
+/// the line, imitate a column or steer the terminal.
+pub fn format_line(stored: &StoredEvent) -> String {
+    let Event { time, kind, decision, status, outcome, tenant, key_id, model, request_id, .. } = &stored.event;
+    let caller = format!("{}/{}", shown(tenant), shown(key_id));
+    let status = status.map_or_else(|| "-".into(), |status| status.to_string());
+    let decision = decision.map_or("-", |decision| decision.as_str());
+    let mut line = format!(
+        "{:<27} {:<12} {decision:<7} {status:>3} {:<16} {caller:<20} {:<20} {}",
+        shown(time),
+        kind.as_str(),
+        shown(outcome),
+        shown(model),
+        shown(request_id),
+    );
+    append_details(&mut line, &stored.event);
+    line
+}
+
+fn append_details(line: &mut String, event: &Event) {
+    let mut rules: Vec<&str> = Vec::new();
+    for finding in &event.findings {
+        if !rules.contains(&finding.rule.as_str()) {
+            rules.push(&finding.rule);
+        }
+    }
+    if !rules.is_empty() {
+        let names: Vec<String> = rules.iter().take(RULES_SHOWN).map(|rule| shown(rule)).collect();
+        let _ = write!(line, " rules={}", names.join(","));
+        if rules.len() > RULES_SHOWN {
+            let _ = write!(line, ",+{}", rules.len() - RULES_SHOWN);
+        }
+    }
+    if let Some(intended) = event.intended.filter(|intended| Some(*intended) != event.decision) {
+        let _ = write!(line, " intended={}", intended.as_str());
+    }
+    if !event.failed_open.is_empty() {
+        let names: Vec<String> = event.failed_open.iter().map(|name| shown(name)).collect();
+        let _ = write!(line, " failed_open={}", names.join(","));
+    }
+}
+
+/// A name fit to be shown: never empty, escaped, not too long.
+fn shown(name: &str) -> String {
+    if name.is_empty() {
+        return "-".into();
+    }
+    let mut text = String::new();
+    for (index, character) in name.chars().enumerate() {
+        if index == NAME_SHOWN {
+            text.push('…');
+            break;
+        }
+        match character {
+            '\\' | '\n' | '\r' | '\t' => text.extend(character.escape_default()),
+            // By number: `escape_default` leaves a blank as it is.
+            _ if deceives(character) => text.extend(character.escape_unicode()),
+            _ => text.push(character),
+        }
+    }
+    text
+}
+
+/// Control characters, white space, and the invisible ones: zero width, bidirectional, tags, variation selectors.
+fn deceives(character: char) -> bool {
+    character.is_control()
+        || character.is_whitespace()
+        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Decision, Direction, FindingRecord, Kind, Severity};
+
+    fn stored(event: Event) -> StoredEvent {
+        StoredEvent { seq: 1, event, body: String::new() }
+    }
+
+    #[test]
+    fn a_line_tells_what_happened() {
+        let finding = |rule: &str| FindingRecord {
+            rule: rule.into(),
+            category: "pii".into(),
+            severity: Severity::High,
+            direction: Direction::Request,
+            action: Decision::Redact,
+            count: 1,
+            spans: Vec::new(),
+        };
+        let mut event = Event {
+            tenant: "acme".into(),
+            key_id: "demo".into(),
+            model: "gpt-4o".into(),
+            decision: Some(Decision::Flag),
+            intended: Some(Decision::Redact),
+            status: Some(200),
+            outcome: "ok".into(),
+            findings: vec![finding("CREDIT_CARD"), finding("EMAIL_ADDRESS"), finding("CREDIT_CARD")],
+            failed_open: vec!["guard".into()],
+            ..Event::new(Kind::Decision, "req-1")
+        };
+        event.stamp(1_700_000_000_000_000);
+        assert_eq!(
+            format_line(&stored(event)),
+            "2023-11-14T22:13:20.000000Z decision     flag    200 ok               acme/demo            gpt-4o               req-1 \
+             rules=CREDIT_CARD,EMAIL_ADDRESS intended=redact failed_open=guard"
+        );
+    }
+
+    #[test]
+    fn no_name_can_break_or_imitate_a_line() {
+        let hostile = "x\n2026 block\t\0\u{1b}[2J\u{202e}\u{200b}\u{e0041} \\n";
+        let event = Event {
+            model: hostile.into(),
+            tenant: hostile.into(),
+            key_id: hostile.into(),
+            outcome: hostile.into(),
+            failed_open: vec![hostile.into()],
+            ..Event::new(Kind::Decision, hostile)
+        };
+        let line = format_line(&stored(event));
+        assert!(!line.chars().any(|character| character != ' ' && deceives(character)), "{line:?}");
+        assert_eq!(shown("a b\n\\"), r"a\u{20}b\n\\");
+        assert_eq!(shown(""), "-");
+        assert_eq!(shown(&"模".repeat(50)), format!("{}…", "模".repeat(40)));
+    }
+}

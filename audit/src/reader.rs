@@ -1,0 +1,204 @@
+//! Reading events back, from any process, also while the gateway writes.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::{AuditError, Decision, Event, Kind, file};
+
+/// Events returned by one read at most, whatever limit is asked for.
+pub const READ_EVENTS_MAX: usize = 10_000;
+
+/// The columns [`stored_event`] reads.
+pub(crate) const COLUMNS: &str =
+    "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body";
+
+/// An event with its number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// Rising, never reused; gaps mean nothing.
+    pub seq: i64,
+    /// The event. Where its stored form cannot be read any more: what the columns still say, with outcome `unreadable`.
+    pub event: Event,
+    /// The event's JSON, exactly as it is stored.
+    pub body: String,
+}
+
+/// Which events a read returns; an absent part matches all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<Kind>,
+    /// Only with this decision.
+    pub decision: Option<Decision>,
+    /// Only of this request.
+    pub request_id: Option<String>,
+}
+
+/// A read-only view of a store.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the store at `path` for reading.
+    ///
+    /// # Errors
+    /// `Newer`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        std::fs::metadata(path).map_err(|error| AuditError::open_io(path, &error))?;
+        let (connection, _) = file::look(path)?;
+        Ok(Self { path: path.into(), connection })
+    }
+
+    /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn tail(&self, after: Option<i64>, limit: usize, filter: &Filter) -> Result<Vec<StoredEvent>, AuditError> {
+        let mut conditions = vec!["1 = 1"];
+        let mut values: Vec<Value> = Vec::new();
+        let mut only = |condition, value: Option<Value>| {
+            if let Some(value) = value {
+                conditions.push(condition);
+                values.push(value);
+            }
+        };
+        only("seq > ?", after.map(Value::from));
+        only("tenant = ?", filter.tenant.clone().map(Value::from));
+        only("kind = ?", filter.kind.map(|kind| Value::from(kind.as_str().to_owned())));
+        only("decision = ?", filter.decision.map(|decision| Value::from(decision.as_str().to_owned())));
+        only("request_id = ?", filter.request_id.clone().map(Value::from));
+        values.push(Value::from(i64::try_from(limit.min(READ_EVENTS_MAX)).unwrap_or(i64::MAX)));
+        let order = if after.is_some() { "ASC" } else { "DESC" };
+        let sql = format!("SELECT {COLUMNS} FROM events WHERE {} ORDER BY seq {order} LIMIT ?", conditions.join(" AND "));
+        let mut events = self.read(&sql, values)?;
+        if after.is_none() {
+            events.reverse();
+        }
+        Ok(events)
+    }
+
+    /// Returns the events numbered above `seq`, in order and without exception: the range read for whoever passes them on.
+    /// An event seen once never changes, and none appears later below a number already returned.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn events_after(&self, seq: i64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
+        self.tail(Some(seq), limit, &Filter::default())
+    }
+
+    /// Returns how many events the store has. Reads a whole index: for reports, not for every second.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn count(&self) -> Result<u64, AuditError> {
+        let count = self.connection.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(|error| AuditError::read(&self.path, &error))
+    }
+
+    fn read(&self, sql: &str, values: Vec<Value>) -> Result<Vec<StoredEvent>, AuditError> {
+        let read = || self.connection.prepare_cached(sql)?.query_map(params_from_iter(values), stored_event)?.collect::<Result<_, _>>();
+        read().map_err(|error| AuditError::read(&self.path, &error))
+    }
+}
+
+/// Reads one row of [`COLUMNS`]. A body that is no event any more does not stop the reading of the others.
+pub(crate) fn stored_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let seq = row.get(0)?;
+    let body: String = row.get(7)?;
+    let event = match serde_json::from_str(&body) {
+        Ok(event) => event,
+        Err(error) => {
+            tracing::error!(seq, %error, "audit event cannot be read");
+            from_columns(row)?
+        }
+    };
+    Ok(StoredEvent { seq, event, body })
+}
+
+fn from_columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
+    let kind = row.get::<_, String>(3)?.parse().unwrap_or_default();
+    let mut event = Event::new(kind, row.get::<_, Option<String>>(5)?.unwrap_or_default());
+    event.event_id = row.get(1)?;
+    event.stamp(row.get(2)?);
+    event.tenant = row.get(4)?;
+    event.decision = row.get::<_, Option<String>>(6)?.and_then(|word| word.parse().ok());
+    event.outcome = "unreadable".into();
+    Ok(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{allowed, open, place};
+
+    #[test]
+    fn a_filter_and_a_range_return_what_they_name() {
+        let (_folder, path) = place();
+        let store = open(&path);
+        let blocked = |id: &str| Event { tenant: "other".into(), decision: Some(Decision::Block), ..allowed(id) };
+        let first = allowed("a");
+        for event in [first.clone(), blocked("b"), Event::completion_of(&first), allowed("c"), blocked("d")] {
+            store.record(event).wait().unwrap();
+        }
+        let reader = Reader::open(&path).unwrap();
+        let seqs = |after, limit, filter: &Filter| -> Vec<i64> {
+            reader.tail(after, limit, filter).unwrap().iter().map(|stored| stored.seq).collect()
+        };
+        let all = Filter::default();
+        assert_eq!(seqs(None, 2, &all), [4, 5], "the newest, in rising order");
+        assert_eq!(seqs(Some(0), 2, &all), [1, 2], "the first after a number");
+        assert_eq!(seqs(Some(5), 2, &all), [0_i64; 0]);
+        assert_eq!(seqs(None, 0, &all), [0_i64; 0]);
+        assert_eq!(seqs(None, usize::MAX, &all), [1, 2, 3, 4, 5]);
+        assert_eq!(seqs(None, 9, &Filter { tenant: Some("other".into()), ..all.clone() }), [2, 5]);
+        assert_eq!(seqs(Some(2), 9, &Filter { decision: Some(Decision::Block), ..all.clone() }), [5]);
+        assert_eq!(seqs(None, 9, &Filter { kind: Some(Kind::Completion), ..all.clone() }), [3]);
+        assert_eq!(seqs(None, 9, &Filter { request_id: Some("a".into()), ..all.clone() }), [1, 3]);
+        assert_eq!(seqs(None, 9, &Filter { request_id: Some("' OR 1=1 --".into()), ..all }), [0_i64; 0]);
+        assert_eq!(reader.events_after(3, 9).unwrap().iter().map(|stored| stored.seq).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(reader.count().unwrap(), 5);
+    }
+
+    #[test]
+    fn a_reader_opened_before_sees_what_comes_after() {
+        let (_folder, path) = place();
+        let store = open(&path);
+        let reader = Reader::open(&path).unwrap();
+        assert_eq!(reader.count().unwrap(), 0);
+        store.record(allowed("a")).wait().unwrap();
+        assert_eq!(reader.events_after(0, 9).unwrap().len(), 1);
+        store.close().unwrap();
+        assert_eq!(reader.events_after(0, 9).unwrap().len(), 1, "also after the gateway has gone");
+    }
+
+    #[test]
+    fn a_reader_changes_nothing_and_needs_a_store() {
+        let (_folder, path) = place();
+        assert!(matches!(Reader::open(&path), Err(AuditError::Open { .. })));
+        assert!(!path.exists());
+        open(&path).close().unwrap();
+        let reader = Reader::open(&path).unwrap();
+        assert!(reader.connection.execute("DELETE FROM events", []).is_err());
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_does_not_hide_the_others() {
+        let (_folder, path) = place();
+        let store = open(&path);
+        for id in ["a", "b", "c"] {
+            store.record(allowed(id)).wait().unwrap();
+        }
+        store.close().unwrap();
+        Connection::open(&path).unwrap().execute("UPDATE events SET body = 'no json' WHERE seq = 2", []).unwrap();
+        let read = Reader::open(&path).unwrap().events_after(0, 9).unwrap();
+        assert_eq!(read.iter().map(|stored| &*stored.event.outcome).collect::<Vec<_>>(), ["", "unreadable", ""]);
+        assert_eq!((&*read[1].event.request_id, read[1].event.decision), ("b", Some(Decision::Allow)));
+    }
+}

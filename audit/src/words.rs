@@ -1,0 +1,132 @@
+//! The fixed words of an event: enums that are the same on disk, in metrics and on the command line.
+
+use serde::{Deserialize, Serialize};
+
+/// What an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The screening's verdict over a request.
+    #[default]
+    Decision,
+    /// The end of a forwarded request, however it ended.
+    Completion,
+    /// The request was refused before it was screened: malformed, too large, unknown model.
+    Rejected,
+    /// The caller's key is missing, unknown or revoked.
+    AuthFailure,
+    /// The caller is over a limit.
+    Limit,
+}
+
+/// What was done with a request, or would have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    /// Forwarded as it came.
+    Allow,
+    /// Forwarded as it came, with findings.
+    Flag,
+    /// Forwarded with parts replaced.
+    Redact,
+    /// Stopped because of its text.
+    Block,
+    /// Stopped for another reason: framing, key, limit.
+    Refused,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Low,
+    /// Worth a look.
+    Medium,
+    /// Worth an action.
+    High,
+    /// Worth an alarm.
+    Critical,
+}
+
+/// Which way a text travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From the client to the model.
+    Request,
+    /// From the model to the client.
+    Response,
+}
+
+/// Whether a policy acts or only watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It acts.
+    Enforce,
+    /// It watches: nothing is stopped or changed.
+    Monitor,
+}
+
+/// Where token counts come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokensSource {
+    /// The upstream's `usage`.
+    Measured,
+    /// The gateway's own estimate.
+    Estimated,
+}
+
+macro_rules! words {
+    ($type:ident { $($variant:ident => $word:literal),+ $(,)? }) => {
+        impl $type {
+            /// Every value, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns the word used on disk, in metrics and on the command line.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = String;
+
+            fn from_str(word: &str) -> Result<Self, String> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!("`{}` is none of {}", word.escape_debug(), [$($word),+].join(", "))),
+                }
+            }
+        }
+    };
+}
+
+words!(Kind { Decision => "decision", Completion => "completion", Rejected => "rejected", AuthFailure => "auth_failure", Limit => "limit" });
+words!(Decision { Allow => "allow", Flag => "flag", Redact => "redact", Block => "block", Refused => "refused" });
+words!(Severity { Low => "low", Medium => "medium", High => "high", Critical => "critical" });
+words!(Direction { Request => "request", Response => "response" });
+words!(Mode { Enforce => "enforce", Monitor => "monitor" });
+words!(TokensSource { Measured => "measured", Estimated => "estimated" });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_the_same_on_disk_and_on_the_command_line() {
+        macro_rules! check {
+            ($($type:ident),+) => {$(
+                for value in $type::ALL {
+                    assert_eq!(serde_json::to_string(value).unwrap(), format!("\"{}\"", value.as_str()));
+                    assert_eq!(value.as_str().parse::<$type>(), Ok(*value));
+                }
+            )+};
+        }
+        check!(Kind, Decision, Severity, Direction, Mode, TokensSource);
+        let error = "no\nkind".parse::<Kind>().unwrap_err();
+        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit");
+    }
+}
