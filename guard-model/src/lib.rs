@@ -1,0 +1,93 @@
+//! The guard: a classifier of prompts behind one trait.
+//!
+//! The gateway asks for the scores of all texts of a request at once and gives a deadline; it gets one [`Scores`] per text or
+//! [`Unavailable`] with the reason, never a wait past the deadline and never a silent "safe".
+
+mod scripted;
+
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+
+pub use scripted::{Phrase, Script, Scripted};
+
+/// Who speaks in a text. The same sentence is a request from a user and an attack in a tool's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaker {
+    /// The operator's own instructions.
+    System,
+    /// The person or program that calls.
+    User,
+    /// An earlier answer of the model.
+    Assistant,
+    /// A tool result, a document, a tool's description.
+    Tool,
+}
+
+/// One text to score.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Who speaks.
+    pub speaker: Speaker,
+    /// The whole text; it is never cut silently.
+    pub text: String,
+}
+
+/// What the classifier says of one text. The three probabilities add up to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// P(benign), 0..=1.
+    pub benign: f32,
+    /// P(injection), 0..=1.
+    pub injection: f32,
+    /// P(jailbreak), 0..=1.
+    pub jailbreak: f32,
+}
+
+impl Scores {
+    /// `1 - P(benign)`: how sure the classifier is that the text attacks, 0..=1.
+    pub fn attack(&self) -> f32 {
+        (1.0 - self.benign).clamp(0.0, 1.0)
+    }
+
+    /// The most probable label: `benign`, `injection` or `jailbreak`.
+    pub fn label(&self) -> &'static str {
+        if self.benign >= self.injection && self.benign >= self.jailbreak {
+            "benign"
+        } else if self.injection >= self.jailbreak {
+            "injection"
+        } else {
+            "jailbreak"
+        }
+    }
+
+    /// True when every number is a probability: a NaN or an infinity is an error, never "safe".
+    pub fn is_sound(&self) -> bool {
+        [self.benign, self.injection, self.jailbreak]
+            .iter()
+            .all(|p| p.is_finite() && (0.0..=1.0).contains(p))
+    }
+}
+
+/// Why there are no scores. The policy decides what happens then (default: block).
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The deadline passed.
+    #[error("the classifier did not answer before the deadline")]
+    Late,
+    /// The queue was full.
+    #[error("the classifier's queue is full")]
+    Overloaded,
+    /// The model failed or gave a number that is no probability.
+    #[error("the classifier failed: {0}")]
+    Failed(String),
+}
+
+/// A classifier of prompts.
+pub trait Classifier: Send + Sync {
+    /// A name and version for the audit trail, such as `small-1`.
+    fn version(&self) -> &str;
+
+    /// Scores `inputs`, one [`Scores`] for each in the same order, before `deadline`.
+    fn classify(&self, inputs: Vec<Input>, deadline: Instant) -> BoxFuture<'_, Result<Vec<Scores>, Unavailable>>;
+}
