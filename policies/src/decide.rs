@@ -1,0 +1,184 @@
+//! The decision: findings, the classifier's word and the policy, turned into what happens next.
+
+use crate::model::{Action, Category, Finding, Mode, ModelSignal, Severity, Text};
+use crate::policy::Policy;
+use crate::policy_form::{GuardForm, Unavailable};
+use crate::redact::redact;
+
+/// What happens to a request or an answer.
+#[derive(Debug)]
+pub struct Decision {
+    /// The action in force.
+    pub action: Action,
+    /// The action `mode: enforce` would take.
+    pub intended: Action,
+    /// The worst severity found.
+    pub severity: Option<Severity>,
+    /// True when a stage was unavailable and the policy let the text through.
+    pub failed_open: bool,
+    /// The way on.
+    pub outcome: Outcome,
+}
+
+/// The way on.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The texts may go on, with the redactions listed.
+    Forward(Cleared),
+    /// They may not.
+    Refuse(Refusal),
+}
+
+/// Why texts may not go on; names rules, never text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Ids of the rules that block, sorted.
+    pub rules: Vec<String>,
+    /// Their categories, sorted.
+    pub categories: Vec<Category>,
+    /// Who said no.
+    pub reason: RefusalReason,
+}
+
+/// Who said no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalReason {
+    /// A rule's action is block.
+    Rule,
+    /// The classifier's score reached the policy's `block_at`.
+    Model,
+    /// The classifier gave no answer and the policy does not let texts pass without it.
+    GuardUnavailable,
+    /// A redaction was due where nothing can be rewritten, or a stream held back more than its bound.
+    Unredactable,
+}
+
+impl RefusalReason {
+    /// Returns the name used in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefusalReason::Rule => "rule",
+            RefusalReason::Model => "model",
+            RefusalReason::GuardUnavailable => "guard_unavailable",
+            RefusalReason::Unredactable => "unredactable",
+        }
+    }
+}
+
+/// Proof that texts were screened and may be forwarded, with their redactions. Only [`decide`] makes one.
+#[derive(Debug)]
+pub struct Cleared {
+    redacted: Vec<Option<String>>,
+}
+
+impl Cleared {
+    /// Returns the new text where text `index` changed.
+    #[must_use]
+    pub fn redacted(&self, index: usize) -> Option<&str> {
+        self.redacted.get(index)?.as_deref()
+    }
+
+    /// Returns how many texts were cleared.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.redacted.len()
+    }
+
+    /// Returns true when no text was cleared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.redacted.is_empty()
+    }
+}
+
+/// Decides about `texts`, given one list of findings per text and the classifier's word.
+///
+/// Texts without a list of findings were not screened, and are refused.
+#[must_use]
+pub fn decide(
+    policy: &Policy,
+    texts: &[Text<'_>],
+    findings: &[Vec<Finding>],
+    signal: &ModelSignal,
+) -> Decision {
+    let all = || findings.iter().flatten();
+    let severity = all().map(|finding| finding.rule.severity).max();
+    let (guard, failed_open) = guard_action(policy.guard(), signal);
+    let unredactable = texts
+        .iter()
+        .zip(findings)
+        .any(|(text, found)| !text.redactable && found.iter().any(|finding| finding.action == Action::Redact));
+    let rules = all().map(|finding| finding.action).max().unwrap_or(Action::Allow);
+    let reason = if rules == Action::Block {
+        Some(RefusalReason::Rule)
+    } else if unredactable || texts.len() != findings.len() {
+        Some(RefusalReason::Unredactable)
+    } else if guard == Action::Block {
+        Some(match signal {
+            ModelSignal::Scored { .. } => RefusalReason::Model,
+            _ => RefusalReason::GuardUnavailable,
+        })
+    } else {
+        None
+    };
+    let intended = if reason.is_some() { Action::Block } else { rules.max(guard) };
+    let action = match policy.mode() {
+        Mode::Enforce => intended,
+        Mode::Monitor => intended.min(Action::Flag),
+    };
+    let outcome = match reason {
+        Some(reason) if action == Action::Block => {
+            let found: Vec<Finding> = findings.iter().flatten().cloned().collect();
+            Outcome::Refuse(refusal(&found, reason))
+        }
+        _ => Outcome::Forward(cleared(texts, findings, action)),
+    };
+    // In monitor mode a classifier that gave no answer lets the text pass too.
+    let failed_open = failed_open
+        || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
+    Decision { action, intended, severity, failed_open, outcome }
+}
+
+/// Redacts what is to be redacted, when that is the action in force.
+fn cleared(texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action) -> Cleared {
+    let redacted = texts.iter().zip(findings).map(|(text, found)| {
+        let due = action == Action::Redact && found.iter().any(|finding| finding.action == Action::Redact);
+        due.then(|| redact(text.text, text.encoding, found, Action::Redact))
+    });
+    Cleared { redacted: redacted.collect() }
+}
+
+/// Says what the policy makes of the classifier's word, and whether it let texts pass without one.
+fn guard_action(guard: GuardForm, signal: &ModelSignal) -> (Action, bool) {
+    match signal {
+        ModelSignal::Skipped => (Action::Allow, false),
+        ModelSignal::Unavailable { .. } => match guard.unavailable {
+            Unavailable::Block => (Action::Block, false),
+            Unavailable::Allow => (Action::Allow, true),
+        },
+        // A score that is no number is no answer.
+        ModelSignal::Scored { score, .. } if score.is_nan() => (Action::Block, false),
+        ModelSignal::Scored { score, .. } if *score >= guard.block_at => (Action::Block, false),
+        ModelSignal::Scored { score, .. } if *score >= guard.flag_at => (Action::Flag, false),
+        ModelSignal::Scored { .. } => (Action::Allow, false),
+    }
+}
+
+/// Names the rules that stand in the way: those that block, or, where nothing can be rewritten, those that would redact.
+pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
+    let in_the_way = |finding: &&Finding| match reason {
+        RefusalReason::Rule => finding.action == Action::Block,
+        RefusalReason::Unredactable => finding.action >= Action::Redact,
+        RefusalReason::Model | RefusalReason::GuardUnavailable => false,
+    };
+    let found: Vec<&Finding> = findings.iter().filter(in_the_way).collect();
+    let mut rules: Vec<String> = found.iter().map(|finding| finding.rule.id.clone()).collect();
+    let mut categories: Vec<Category> = found.iter().map(|finding| finding.rule.category).collect();
+    rules.sort();
+    rules.dedup();
+    categories.sort();
+    categories.dedup();
+    Refusal { rules, categories, reason }
+}

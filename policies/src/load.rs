@@ -1,0 +1,151 @@
+//! Loading: files read, rules checked and compiled, every rule proved by its own examples.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::compile;
+use crate::error::{Fault, PolicyError};
+use crate::model::{Direction, Encoding};
+use crate::pack::{self, RULES_MAX, Rule};
+use crate::policy::{Loaded, Policy};
+use crate::policy_form::PolicyForm;
+use crate::scan::Engine;
+use crate::view::Views;
+use crate::words::ContextWords;
+
+/// Examples are proved at this threshold, whatever the policy's own is: a pack is right or wrong by itself.
+const EXAMPLE_THRESHOLD: f32 = 0.5;
+/// Most of an example that an error shows, in characters.
+const EXAMPLE_SHOWN: usize = 80;
+
+/// Loads a policy and the packs it names.
+pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
+    let yaml = pack::read(path)?;
+    let form: PolicyForm = pack::from_yaml(path, &yaml)?;
+    let mut faults = settings(path, &form);
+    let mut hash = Sha256::new();
+    absorb(&mut hash, &yaml);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut rules = Vec::new();
+    for name in &form.packs {
+        let path = folder.join(&name.value);
+        let yaml = pack::read(&path)?;
+        absorb(&mut hash, &yaml);
+        rules.extend(pack::parse(&path, &yaml, &mut faults)?);
+    }
+    unique(&rules, &mut faults);
+    named(path, &form, &rules, &mut faults);
+    rules.retain(|rule| !form.disable.iter().any(|id| id.value == rule.info.id));
+    let engine = engine(rules, &mut faults).map_err(|reason| fault(path, 1, "packs", reason))?;
+    faults.extend(unproved(&engine));
+    if !faults.is_empty() {
+        return Err(PolicyError::Faults(faults));
+    }
+    let version = hex::encode(hash.finalize())[..16].to_owned();
+    Policy::new(Loaded { form, engine, version })
+        .map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+}
+
+impl From<Fault> for PolicyError {
+    fn from(fault: Fault) -> Self {
+        PolicyError::Faults(vec![fault])
+    }
+}
+
+fn fault(path: &Path, line: u64, subject: &str, reason: String) -> Fault {
+    Fault { path: path.to_path_buf(), line, subject: subject.to_owned(), reason }
+}
+
+/// Adds a file to the version, with its length, so that no two lists of files give the same bytes.
+fn absorb(hash: &mut Sha256, text: &str) {
+    hash.update((text.len() as u64).to_le_bytes());
+    hash.update(text.as_bytes());
+}
+
+/// Checks the policy's own values.
+fn settings(path: &Path, form: &PolicyForm) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let unit = 0.0..=1.0;
+    if !unit.contains(&form.threshold) {
+        faults.push(fault(path, 1, "threshold", "must be between 0 and 1".into()));
+    }
+    let guard = form.guard;
+    if !unit.contains(&guard.flag_at) || !unit.contains(&guard.block_at) || guard.flag_at > guard.block_at {
+        let reason = "flag_at and block_at must be between 0 and 1, flag_at not above block_at";
+        faults.push(fault(path, 1, "guard", reason.into()));
+    }
+    faults
+}
+
+/// Finds ids used twice, and too many rules.
+fn unique(rules: &[Rule], faults: &mut Vec<Fault>) {
+    let mut seen: HashMap<&str, &Rule> = HashMap::new();
+    for rule in rules {
+        if let Some(first) = seen.insert(&rule.info.id, rule) {
+            let place = format!("{}:{}", first.origin.path.display(), first.origin.line);
+            faults.push(rule.fault(format!("the id is already used at {place}")));
+        }
+    }
+    if let Some(rule) = rules.get(RULES_MAX) {
+        faults.push(rule.fault(format!("more than {RULES_MAX} rules")));
+    }
+}
+
+/// Finds rule ids in the policy that no pack has.
+fn named(path: &Path, form: &PolicyForm, rules: &[Rule], faults: &mut Vec<Fault>) {
+    let known = |id: &str| rules.iter().any(|rule| rule.info.id == id);
+    let disabled = form.disable.iter().map(|id| (&id.value, id.referenced.line(), "disable"));
+    let overridden = form.rules.iter().map(|(id, form)| (id, form.referenced.line(), "rules"));
+    for (id, line, subject) in disabled.chain(overridden) {
+        if !known(id) {
+            faults.push(fault(path, line, subject, format!("no pack has a rule {id}")));
+        }
+    }
+    for test in &form.tests {
+        for id in test.value.rules.iter().filter(|id| !known(id)) {
+            faults.push(fault(path, test.referenced.line(), "tests", format!("no pack has a rule {id}")));
+        }
+    }
+}
+
+fn engine(rules: Vec<Rule>, faults: &mut Vec<Fault>) -> Result<Engine, String> {
+    let matchers = compile::compile(&rules, faults)?;
+    let context = rules.iter().map(|rule| rule.context.as_ref().map(ContextWords::new)).collect();
+    Ok(Engine { rules, matchers, context })
+}
+
+/// Runs every rule's examples and lists those that come out wrong.
+fn unproved(engine: &Engine) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (index, rule) in engine.rules.iter().enumerate() {
+        let found = |text: &str| {
+            let views = Views::new(text, Encoding::Plain, true);
+            !engine.candidates(&views, 0, EXAMPLE_THRESHOLD, &|rule| rule == index).is_empty()
+        };
+        for (i, example) in rule.must_match.iter().enumerate().filter(|(_, example)| !found(&example.text)) {
+            let reason = format!("must_match example {i} is not found: {}", shown(&example.text));
+            faults.push(rule.fault_at(example.line, reason));
+        }
+        for (i, example) in rule.must_not_match.iter().enumerate().filter(|(_, example)| found(&example.text)) {
+            let reason = format!("must_not_match example {i} is found: {}", shown(&example.text));
+            faults.push(rule.fault_at(example.line, reason));
+        }
+        if !Direction::ALL.iter().any(|&direction| rule.scope.holds_any(direction)) {
+            faults.push(rule.fault("applies to no text"));
+        }
+    }
+    faults
+}
+
+fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(EXAMPLE_SHOWN).collect();
+    format!("{cut:?}")
+}
+
+/// Shares a rule's public face.
+pub(crate) fn face(rule: &Rule) -> Arc<crate::model::RuleInfo> {
+    Arc::clone(&rule.info)
+}
