@@ -1,0 +1,28 @@
+# Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
+.PHONY: help run build test check lint bench setup-test
+
+help:            ## these lines
+	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: build       ## build and start the gateway on 127.0.0.1:8080, and show three requests to try
+	@deploy/run.sh
+
+build:           ## the release binary, target/release/portcullis
+	@deploy/setup.sh build
+	cargo build --release --locked -p portcullis
+
+setup-test:
+	@deploy/setup.sh test
+	@tests/sdk/setup.sh
+
+test: setup-test ## every test: units, properties, whole system, the OpenAI SDK
+	cargo build --locked --workspace
+	cargo nextest run --locked --workspace
+
+lint:            ## clippy with the workspace's lints as errors, and formatting
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo fmt --all --check
+
+bench: build     ## the scanner's and the whole path's figures; prints tables
+	cargo bench --locked -p portcullis-benches --bench scan
+	cargo bench --locked -p portcullis-benches --bench gateway

@@ -1,0 +1,68 @@
+//! The admin listener, on loopback only: is it alive, is it ready, what has it counted.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::gate::Gate;
+
+/// Serves `/healthz`, `/readyz` and `/metrics`.
+pub struct Admin {
+    /// The gate it tells about.
+    pub gate: Arc<Gate>,
+}
+
+#[async_trait]
+impl HttpServerApp for Admin {
+    async fn process_new_http(self: &Arc<Self>, mut session: ServerSession, shutdown: &ShutdownWatch) -> Option<ReusedHttpStream> {
+        session.set_keepalive(None);
+        if !matches!(timeout(self.gate.timeouts.head, session.read_request()).await, Ok(Ok(true))) {
+            return None;
+        }
+        let stopping = *shutdown.borrow();
+        let (status, content_type, body) = match (session.req_header().method.as_str(), session.req_header().raw_path()) {
+            ("GET", b"/healthz") => (200, "text/plain", b"ok\n".to_vec()),
+            ("GET", b"/readyz") => self.ready(stopping),
+            ("GET", b"/metrics") => (200, "text/plain; version=0.0.4", self.metrics()),
+            _ => (404, "text/plain", b"there are /healthz, /readyz and /metrics\n".to_vec()),
+        };
+        let mut head = ResponseHeader::build(status, Some(2)).ok()?;
+        head.insert_header("content-type", content_type).ok()?;
+        head.insert_header("content-length", body.len().to_string()).ok()?;
+        session.write_response_header(Box::new(head)).await.ok()?;
+        session.write_response_body(Bytes::from(body), true).await.ok()?;
+        None
+    }
+}
+
+impl Admin {
+    /// Ready while not stopping and while decisions can be made durable. An upstream that is down is told, but is no reason to take
+    /// the gateway out of service: the others go on, and so do the refusals.
+    fn ready(&self, stopping: bool) -> (u16, &'static str, Vec<u8>) {
+        let audit = self.gate.store.stats().healthy;
+        let upstreams: serde_json::Map<String, serde_json::Value> =
+            self.gate.upstreams.iter().map(|upstream| (upstream.name.clone(), json!(if upstream.is_up() { "up" } else { "down" }))).collect();
+        let ready = audit && !stopping;
+        let body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
+        (if ready { 200 } else { 503 }, "application/json", format!("{body}\n").into_bytes())
+    }
+
+    fn metrics(&self) -> Vec<u8> {
+        let gate = &self.gate;
+        gate.metrics.audit(&gate.store.stats());
+        let used = |total: usize, left: usize| i64::try_from(total.saturating_sub(left)).unwrap_or(i64::MAX);
+        gate.metrics.memory_in_use.set(used(gate.limits.memory_bytes, gate.memory.left()));
+        gate.metrics.connections.set(used(gate.limits.connections, gate.connections.left()));
+        for upstream in &gate.upstreams {
+            gate.metrics.upstream_state(&upstream.name, upstream.is_up());
+        }
+        gate.metrics.text()
+    }
+}

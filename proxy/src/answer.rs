@@ -1,0 +1,459 @@
+//! Screening the way back: a whole answer at once, a streamed one piece by piece, by the same rules and the same policy.
+//!
+//! No input or output here: bytes of the upstream go in, bytes for the client come out. What the client gets does not depend on
+//! how the upstream cut its stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use portcullis_policies::{Decision, Direction, Encoding, Finding, ModelSignal, Outcome, Policy, Refusal, Role, StreamScreen, Text, Unscreenable, decide};
+
+use crate::dialect::chunk::{self, Slot};
+use crate::dialect::leaves::{self, Side};
+use crate::dialect::sse::EventReader;
+use crate::json::Node;
+use crate::record::Tokens;
+
+/// Most texts that may grow at the same time in one answer.
+const SLOTS_MAX: usize = 256;
+
+/// Why an answer stops.
+#[derive(Debug)]
+pub enum Stop {
+    /// The policy refuses it.
+    Refused(Refusal),
+    /// The upstream's answer is not what it should be.
+    Broken(&'static str),
+}
+
+/// What was found in one text of an answer.
+pub type Found = (String, Vec<Finding>);
+
+/// Screens a whole JSON answer and returns the bytes for the client, the findings and the usage.
+///
+/// # Errors
+/// [`Stop`], with whatever was found until then in `found`.
+pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Result<(Vec<u8>, Option<Tokens>), Stop> {
+    let mut document = Node::parse(body).map_err(|_| Stop::Broken("its answer is not valid JSON"))?;
+    if !matches!(document, Node::Object(_)) || document.field("error").is_some_and(|error| *error != Node::Null) {
+        return Err(Stop::Broken("its answer is not an answer"));
+    }
+    drop_logprobs(&mut document, policy);
+    let leaves = leaves::read(&mut document, Side::Answer);
+    let texts: Vec<Text<'_>> = leaves
+        .iter()
+        .map(|leaf| Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text })
+        .collect();
+    let findings: Vec<Vec<Finding>> = texts.iter().map(|text| policy.screen(Direction::Response, text)).collect();
+    let decision = decide(policy, &texts, &findings, &ModelSignal::Skipped);
+    found.extend(leaves.iter().zip(&findings).filter(|(_, f)| !f.is_empty()).map(|(leaf, f)| (leaf.pointer.clone(), f.clone())));
+    match decision.outcome {
+        Outcome::Refuse(refusal) => Err(Stop::Refused(refusal)),
+        Outcome::Forward(cleared) => {
+            leaves::rewrite(&mut document, Side::Answer, |index| cleared.redacted(index));
+            Ok((document.to_bytes(), usage(&document)))
+        }
+    }
+}
+
+/// Log probabilities repeat the answer token by token, past any redaction.
+fn drop_logprobs(document: &mut Node, policy: &Policy) {
+    if policy.allows_unscreenable(Unscreenable::Logprobs) {
+        return;
+    }
+    let Some(choices) = document.field_mut("choices") else { return };
+    for choice in choices.items_mut() {
+        if let Some(logprobs) = choice.field_mut("logprobs") {
+            *logprobs = Node::Null;
+        }
+    }
+}
+
+fn usage(document: &Node) -> Option<Tokens> {
+    let usage = document.field("usage")?;
+    let prompt = usage.field("prompt_tokens")?.as_u64()?;
+    let answer = usage.field("completion_tokens").and_then(Node::as_u64).unwrap_or(0);
+    // A number no context window can hold is no measurement.
+    (prompt < 1 << 40 && answer < 1 << 40).then_some(Tokens { prompt, answer, measured: true })
+}
+
+/// Screens a streamed answer.
+pub struct AnswerStream {
+    policy: Arc<Policy>,
+    reader: EventReader,
+    screens: HashMap<Slot, StreamScreen>,
+    /// Slots in the order of their first text, so that what is held back comes out in that order.
+    order: Vec<Slot>,
+    /// The last chunk's head, for chunks of our own.
+    like: Node,
+    /// Texts that repeat in every chunk and were cleared.
+    cleared: HashMap<String, String>,
+    done: bool,
+    /// What was found since it was last taken.
+    pub found: Vec<Found>,
+    /// The upstream's own count of tokens.
+    pub tokens: Option<Tokens>,
+    /// Bytes of text seen.
+    pub text_bytes: usize,
+}
+
+impl AnswerStream {
+    /// A screen for one answer; events may be `event_bytes_max` long.
+    pub fn new(policy: Arc<Policy>, event_bytes_max: usize) -> Self {
+        Self {
+            policy,
+            reader: EventReader::new(event_bytes_max),
+            screens: HashMap::new(),
+            order: Vec::new(),
+            like: Node::Null,
+            cleared: HashMap::new(),
+            done: false,
+            found: Vec::new(),
+            tokens: None,
+            text_bytes: 0,
+        }
+    }
+
+    /// Whether `[DONE]` has come.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Bytes of text held back now.
+    pub fn held_bytes(&self) -> usize {
+        self.screens.values().map(StreamScreen::held_bytes).sum()
+    }
+
+    /// Takes the next bytes of the upstream and appends to `out` what the client may have.
+    ///
+    /// # Errors
+    /// [`Stop`]; what stands in `out` may still be sent, and nothing after it.
+    pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Stop> {
+        let events = self.reader.push(bytes).map_err(|_| Stop::Broken("an event of its stream is too long"))?;
+        for event in events {
+            if self.done {
+                break;
+            }
+            if event == b"[DONE]" {
+                self.flush(None, out)?;
+                out.extend_from_slice(b"data: [DONE]\n\n");
+                self.done = true;
+            } else if !event.is_empty() {
+                self.event(&event, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The upstream has no more bytes: settles what is held back.
+    ///
+    /// # Errors
+    /// [`Stop::Broken`] when the stream ended without `[DONE]`, after what it said was settled.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Stop> {
+        if self.done {
+            return Ok(());
+        }
+        self.flush(None, out)?;
+        Err(Stop::Broken("its stream ended before it was done"))
+    }
+
+    fn event(&mut self, event: &[u8], out: &mut Vec<u8>) -> Result<(), Stop> {
+        let mut chunk = Node::parse(event).map_err(|_| Stop::Broken("an event of its stream is not valid JSON"))?;
+        if !matches!(chunk, Node::Object(_)) || chunk.field("error").is_some_and(|error| *error != Node::Null) {
+            return Err(Stop::Broken("it reported an error in its stream"));
+        }
+        drop_logprobs(&mut chunk, &self.policy);
+        self.tokens = usage(&chunk).or(self.tokens);
+        let mut stop = None;
+        let held = self.grow(&mut chunk, &mut stop)?;
+        self.remember_head(&chunk);
+        let finished = chunk::finished(&chunk);
+        if stop.is_none() && !finished.is_empty() {
+            // The rest of a finished choice goes out before the chunk that ends it.
+            self.flush_after(&finished, &mut chunk, out)?;
+        }
+        if !(held && chunk::is_hollow(&chunk)) {
+            write(&chunk, out);
+        }
+        stop.map_or(Ok(()), |refusal| Err(Stop::Refused(refusal)))
+    }
+
+    /// Puts into every text of the chunk what may be said now. True when a text was changed.
+    fn grow(&mut self, chunk: &mut Node, stop: &mut Option<Refusal>) -> Result<bool, Stop> {
+        let mut changed = false;
+        let mut broken = None;
+        let mut still_refused = None;
+        {
+            let Self { policy, screens, order, found, text_bytes, cleared, .. } = self;
+            let mut still_found: Vec<Found> = Vec::new();
+            let mut growing = |slot: Slot, text: &mut String| {
+                if stop.is_some() {
+                    // Nothing that comes after the refused text is said any more.
+                    text.clear();
+                    return;
+                }
+                if !screens.contains_key(&slot) {
+                    if screens.len() == SLOTS_MAX {
+                        broken = Some(Stop::Broken("its answer has too many parts"));
+                        return;
+                    }
+                    let encoding = if slot.is_json() { Encoding::Json } else { Encoding::Plain };
+                    screens.insert(slot.clone(), StreamScreen::new(Arc::clone(policy), Direction::Response, Role::Assistant, encoding));
+                    order.push(slot.clone());
+                }
+                let Some(screen) = screens.get_mut(&slot) else { return };
+                *text_bytes += text.len();
+                let step = screen.push(text);
+                changed |= step.text != *text;
+                *text = step.text;
+                if !step.findings.is_empty() {
+                    found.push((slot.pointer(), step.findings));
+                }
+                *stop = step.refusal;
+            };
+            let mut still = |name: &str, text: &mut String| {
+                if let Err(refusal) = settle(policy, cleared, &mut still_found, name, text) {
+                    still_refused.get_or_insert(refusal);
+                    text.clear();
+                }
+            };
+            chunk::visit(chunk, &mut growing, &mut still);
+            found.append(&mut still_found);
+        }
+        if let Some(broken) = broken {
+            return Err(broken);
+        }
+        if let Some(refusal) = still_refused {
+            return Err(Stop::Refused(refusal));
+        }
+        Ok(changed)
+    }
+
+    fn remember_head(&mut self, chunk: &Node) {
+        let head = ["id", "object", "created", "model"];
+        if self.like == Node::Null {
+            self.like = Node::Object(head.iter().filter_map(|name| Some(((*name).to_owned(), chunk.field(name)?.clone()))).collect());
+        }
+    }
+
+    /// Settles the finished choices. What this chunk itself says comes before their rest, so it is written first, without its end.
+    fn flush_after(&mut self, finished: &[u64], chunk: &mut Node, out: &mut Vec<u8>) -> Result<(), Stop> {
+        for choice in finished {
+            let mut said: Vec<(Slot, String)> = Vec::new();
+            chunk::visit(
+                chunk,
+                &mut |slot, text| {
+                    if slot.choice == *choice && !text.is_empty() {
+                        said.push((slot, std::mem::take(text)));
+                    }
+                },
+                &mut |_, _| {},
+            );
+            for (slot, text) in said {
+                write(&chunk::carrying(&self.like, &slot, text), out);
+            }
+            self.flush(Some(*choice), out)?;
+        }
+        Ok(())
+    }
+
+    /// Settles the texts of one choice, or of all, and writes what they held back.
+    fn flush(&mut self, choice: Option<u64>, out: &mut Vec<u8>) -> Result<(), Stop> {
+        let (now, later): (Vec<Slot>, Vec<Slot>) =
+            std::mem::take(&mut self.order).into_iter().partition(|slot| choice.is_none_or(|choice| choice == slot.choice));
+        self.order = later;
+        for slot in now {
+            let Some(mut screen) = self.screens.remove(&slot) else { continue };
+            let step = screen.finish();
+            if !step.findings.is_empty() {
+                self.found.push((slot.pointer(), step.findings));
+            }
+            if !step.text.is_empty() {
+                write(&chunk::carrying(&self.like, &slot, step.text), out);
+            }
+            if let Some(refusal) = step.refusal {
+                return Err(Stop::Refused(refusal));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Screens a text that comes whole in a chunk and puts its redacted form in place. The same text under the same name was seen
+/// before in almost every chunk, so what was cleared is remembered (as long as it is short and there is little of it).
+fn settle(policy: &Policy, cleared: &mut HashMap<String, String>, found: &mut Vec<Found>, name: &str, text: &mut String) -> Result<(), Refusal> {
+    const NAMES_MAX: usize = 32;
+    if cleared.get(name).is_some_and(|known| known == text) {
+        return Ok(());
+    }
+    let texts = [Text { role: Role::Assistant, encoding: Encoding::Plain, redactable: true, text }];
+    let findings = [policy.screen(Direction::Response, &texts[0])];
+    let Decision { outcome, .. } = decide(policy, &texts, &findings, &ModelSignal::Skipped);
+    let [findings] = findings;
+    if !findings.is_empty() {
+        found.push((format!("/{name}"), findings));
+    }
+    match outcome {
+        Outcome::Refuse(refusal) => return Err(refusal),
+        Outcome::Forward(cleared) => {
+            if let Some(redacted) = cleared.redacted(0) {
+                *text = redacted.to_owned();
+                return Ok(());
+            }
+        }
+    }
+    if text.len() <= 256 && (cleared.len() < NAMES_MAX || cleared.contains_key(name)) {
+        cleared.insert(name.to_owned(), text.clone());
+    }
+    Ok(())
+}
+
+fn write(chunk: &Node, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(&chunk.to_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PACK: &str = r#"
+pack: test
+rules:
+  - {id: EMAIL_ADDRESS, title: e-mail, category: pii, severity: medium, tags: [GDPR], why: test, keywords: ['@'],
+     pattern: '\b[A-Za-z0-9._-]{1,64}@[A-Za-z0-9-]{1,63}\.[A-Za-z]{2,12}\b', must_match: [ada@example.org], must_not_match: [ada]}
+  - {id: secret-plan, title: plan, category: sensitive, severity: high, tags: [X], why: test,
+     literals: ['the secret plan'], must_match: [this is the secret plan], must_not_match: [a plan]}
+"#;
+    const POLICY: &str = "name: test\npacks: [pack.yaml]\nactions:\n  request: {pii: redact, sensitive: flag}\n  response: {pii: redact, sensitive: block}\n";
+
+    fn policy() -> Arc<Policy> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("pack.yaml"), PACK).unwrap();
+        std::fs::write(folder.path().join("policy.yaml"), POLICY).unwrap();
+        Arc::new(Policy::load(&folder.path().join("policy.yaml")).unwrap())
+    }
+
+    fn chunk(choice: u64, delta: &Value, reason: &Value) -> String {
+        format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [{"index": choice, "delta": delta, "finish_reason": reason}]}))
+    }
+
+    /// What a client puts together: the text of each slot, whether `[DONE]` came, and the chunks in order.
+    fn gather(out: &[u8]) -> (HashMap<String, String>, bool) {
+        let mut texts: HashMap<String, String> = HashMap::new();
+        let mut done = false;
+        for event in EventReader::new(1 << 20).push(out).unwrap() {
+            assert!(!done, "an event after [DONE]");
+            if event == b"[DONE]" {
+                done = true;
+                continue;
+            }
+            let mut node = Node::parse(&event).unwrap();
+            chunk::visit(&mut node, &mut |slot, text| texts.entry(slot.pointer()).or_default().push_str(text), &mut |_, _| {});
+        }
+        (texts, done)
+    }
+
+    fn run(policy: &Arc<Policy>, stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<(), Stop>) {
+        let mut screen = AnswerStream::new(Arc::clone(policy), 1 << 20);
+        let mut out = Vec::new();
+        let mut from = 0;
+        for &cut in cuts.iter().chain([&stream.len()]) {
+            if let Err(stop) = screen.push(&stream[from..cut], &mut out) {
+                return (out, Err(stop));
+            }
+            from = cut;
+        }
+        let ended = screen.end(&mut out);
+        (out, ended)
+    }
+
+    fn two_choices_and_a_call() -> Vec<u8> {
+        let mut stream = chunk(1, &json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{\"t\": \""}}]}), &Value::Null);
+        let texts = ["Write to ad", "a@exam", "ple.org or 世界", " to bob@example.org", "."];
+        for text in texts {
+            stream.push_str(&chunk(0, &json!({"content": text}), &Value::Null));
+            stream.push_str(&chunk(1, &json!({"tool_calls": [{"index": 0, "function": {"arguments": text}}]}), &Value::Null));
+        }
+        stream.push_str(&chunk(0, &json!({"content": " eve@exam"}), &json!("stop")));
+        stream.push_str(&chunk(1, &json!({"tool_calls": [{"index": 0, "function": {"arguments": "\"}"}}]}), &json!("tool_calls")));
+        stream.push_str("data: [DONE]\n\n");
+        stream.into_bytes()
+    }
+
+    #[test]
+    fn a_stream_cut_at_every_byte_says_the_same() {
+        let policy = policy();
+        let stream = two_choices_and_a_call();
+        let mut expected: HashMap<String, String> = HashMap::new();
+        expected.insert("/choices/0/delta/content".into(), "Write to [EMAIL_ADDRESS] or 世界 to [EMAIL_ADDRESS]. eve@exam".into());
+        expected.insert("/choices/1/delta/tool_calls/0/function/arguments".into(), "{\"t\": \"Write to [EMAIL_ADDRESS] or 世界 to [EMAIL_ADDRESS].\"}".into());
+        for cut in 0..stream.len() {
+            let (out, ended) = run(&policy, &stream, &[cut]);
+            assert!(ended.is_ok());
+            assert_eq!(gather(&out), (expected.clone(), true), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_text_cut_at_every_character_into_two_chunks_says_the_same() {
+        let policy = policy();
+        let text = "mail ada@example.org and 世界 bob.b@example.org";
+        for (cut, _) in text.char_indices() {
+            let stream = chunk(0, &json!({"content": &text[..cut]}), &Value::Null)
+                + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop"))
+                + "data: [DONE]\n\n";
+            let (out, _) = run(&policy, stream.as_bytes(), &[]);
+            assert_eq!(gather(&out).0["/choices/0/delta/content"], "mail [EMAIL_ADDRESS] and 世界 [EMAIL_ADDRESS]", "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_refused_text_ends_the_stream_and_says_nothing_after_it() {
+        let policy = policy();
+        for cut in 0.."the secret plan".len() {
+            let (one, two) = "the secret plan".split_at(cut);
+            let stream = chunk(0, &json!({"content": format!("here is {one}")}), &Value::Null)
+                + &chunk(0, &json!({"content": format!("{two}, and more")}), &Value::Null)
+                + &chunk(1, &json!({"content": "never"}), &json!("stop"))
+                + "data: [DONE]\n\n";
+            let (out, ended) = run(&policy, stream.as_bytes(), &[]);
+            assert!(matches!(ended, Err(Stop::Refused(refusal)) if refusal.rules == ["secret-plan"]));
+            let (texts, done) = gather(&out);
+            assert!(!done);
+            assert_eq!(texts.get("/choices/0/delta/content").map(String::as_str), Some("here is "), "cut at {cut}");
+            assert_eq!(texts.get("/choices/1/delta/content"), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_stream_is_broken_and_not_passed_on() {
+        let policy = policy();
+        for stream in ["data: {\"choices\":\n\n", "data: hello\n\n", "data: [1]\n\n", "data: {\"error\":{\"message\":\"x\"}}\n\n"] {
+            let (out, ended) = run(&policy, stream.as_bytes(), &[]);
+            assert!(matches!(ended, Err(Stop::Broken(_))) && out.is_empty(), "{stream}");
+        }
+        let (out, ended) = run(&policy, chunk(0, &json!({"content": "hi ada@exam"}), &Value::Null).as_bytes(), &[]);
+        assert!(matches!(ended, Err(Stop::Broken(_))), "without [DONE]");
+        assert_eq!(gather(&out).0["/choices/0/delta/content"], "hi ada@exam");
+    }
+
+    #[test]
+    fn a_whole_answer_is_redacted_in_every_choice_and_call_and_loses_its_logprobs() {
+        let body = json!({"choices": [
+            {"index": 0, "message": {"content": "ada@example.org"}, "logprobs": {"content": [{"token": "ada"}]}},
+            {"index": 1, "message": {"content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"to\":\"bob@example.org\"}"}}]}}
+        ], "usage": {"prompt_tokens": 5, "completion_tokens": 7}});
+        let mut found = Vec::new();
+        let (bytes, tokens) = screen_whole(&policy(), body.to_string().as_bytes(), &mut found).unwrap();
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(answer["choices"][0]["message"]["content"], "[EMAIL_ADDRESS]");
+        assert_eq!(answer["choices"][0]["logprobs"], Value::Null);
+        assert_eq!(answer["choices"][1]["message"]["tool_calls"][0]["function"]["arguments"], "{\"to\":\"[EMAIL_ADDRESS]\"}");
+        assert_eq!(tokens.map(|t| (t.prompt, t.answer, t.measured)), Some((5, 7, true)));
+        assert_eq!(found.len(), 2);
+    }
+}

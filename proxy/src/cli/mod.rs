@@ -1,0 +1,67 @@
+//! The command line. Each subcommand has a file; this one holds their words.
+
+mod audit;
+mod check;
+mod key;
+mod scan;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A gateway in front of model endpoints that screens every prompt and every answer.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM (finishes running requests) or SIGINT (at once)
+    Serve(serve::Serve),
+    /// Check the configuration, the policies and every rule's examples; exit 0 if the gateway would start, else 1
+    Check(check::Check),
+    /// Screen texts: JSON lines {"id","text"} on standard input, JSON lines with decision and findings on standard output
+    Scan(scan::Scan),
+    /// Make, list and revoke the keys of callers
+    Key(key::Key),
+    /// Read the audit trail
+    Audit(audit::Audit),
+}
+
+impl Cli {
+    /// Runs the command and says how it ended.
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve(command) => command.run(),
+            Command::Check(command) => command.run(),
+            Command::Scan(command) => command.run(),
+            Command::Key(command) => command.run(),
+            Command::Audit(command) => command.run(),
+        };
+        match done {
+            Ok(code) => code,
+            Err(error) => {
+                say_error(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line talks to a person")]
+fn say_error(error: &anyhow::Error) {
+    eprintln!("portcullis: {error:#}");
+}
+
+/// Prints a line; a closed pipe (as by `head`) ends the program quietly.
+fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
+}

@@ -1,0 +1,453 @@
+//! The configuration: what the file says ([`ConfigFile`]) and what the program needs ([`Settings`]).
+//!
+//! Unknown keys are errors, with file and line. Relative paths are relative to the file. Secrets come from the environment: the
+//! file names the variable.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_guard_model::Script;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+/// Why a configuration cannot be used. Names the file and, where there is one, the line.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("{}: cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no YAML of the expected form.
+    #[error("{}: {reason}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        reason: String,
+    },
+    /// Two parts of the file disagree, or a value cannot be used.
+    #[error("{}: {what}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The setting, what is wrong with it and what to do.
+        what: String,
+    },
+}
+
+/// `gateway.yaml` as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    listen: SocketAddr,
+    #[serde(default)]
+    tls: Option<TlsFile>,
+    admin: SocketAddr,
+    keys: PathBuf,
+    policies: BTreeMap<String, PathBuf>,
+    upstreams: Vec<UpstreamFile>,
+    models: BTreeMap<String, String>,
+    #[serde(default)]
+    guard: GuardFile,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    timeouts: Timeouts,
+    audit: AuditFile,
+    #[serde(default = "info")]
+    log: String,
+    #[serde(default)]
+    threads: Option<usize>,
+}
+
+fn info() -> String {
+    "info".into()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpstreamFile {
+    name: String,
+    url: String,
+    #[serde(default)]
+    credential_env: Option<String>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+enum GuardFile {
+    #[default]
+    Off,
+    Scripted {
+        #[serde(flatten)]
+        script: Script,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AuditFile {
+    path: PathBuf,
+    #[serde(default)]
+    durability: Durability,
+}
+
+/// When the decision's record has to be durable.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// Before the first byte of the answer. The commit runs while the model works, so it costs no latency.
+    #[default]
+    BeforeResponse,
+    /// Before the prompt is sent to the upstream. Costs one commit per request, some milliseconds on a usual disk.
+    BeforeForward,
+}
+
+/// Sizes and numbers that a request may not pass.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Longest request body in bytes.
+    pub body_bytes: usize,
+    /// Longest request head in bytes.
+    pub head_bytes: usize,
+    /// Most header fields.
+    pub head_fields: usize,
+    /// Memory for all request bodies being handled, in bytes.
+    pub memory_bytes: usize,
+    /// Most open client connections.
+    pub connections: usize,
+    /// Longest whole (not streamed) answer of an upstream in bytes.
+    pub response_bytes: usize,
+    /// Longest server-sent event of an upstream in bytes.
+    pub sse_event_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 4 << 20,
+            head_bytes: 32 << 10,
+            head_fields: 64,
+            memory_bytes: 256 << 20,
+            connections: 10_000,
+            response_bytes: 32 << 20,
+            sse_event_bytes: 1 << 20,
+        }
+    }
+}
+
+/// How long each part may take. Written as `500ms`, `10s`, `2m`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// The whole request head, from the first byte.
+    #[serde(deserialize_with = "duration")]
+    pub head: Duration,
+    /// The whole request body.
+    #[serde(deserialize_with = "duration")]
+    pub body: Duration,
+    /// Between two requests on one client connection.
+    #[serde(deserialize_with = "duration")]
+    pub keep_alive: Duration,
+    /// Connecting to the upstream, TLS included.
+    #[serde(deserialize_with = "duration")]
+    pub connect: Duration,
+    /// From the sent request to the head of the upstream's answer.
+    #[serde(deserialize_with = "duration")]
+    pub first_byte: Duration,
+    /// Between two pieces of the upstream's answer.
+    #[serde(deserialize_with = "duration")]
+    pub idle: Duration,
+    /// The whole exchange with the upstream.
+    #[serde(deserialize_with = "duration")]
+    pub total: Duration,
+    /// Writing one piece of the answer to the client.
+    #[serde(deserialize_with = "duration")]
+    pub client_write: Duration,
+    /// The guard model's verdict.
+    #[serde(deserialize_with = "duration")]
+    pub guard: Duration,
+    /// For requests still running when the gateway is told to stop.
+    #[serde(deserialize_with = "duration")]
+    pub shutdown: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(60),
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(30),
+            total: Duration::from_secs(600),
+            client_write: Duration::from_secs(30),
+            guard: Duration::from_millis(500),
+            shutdown: Duration::from_secs(30),
+        }
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let span: jiff::SignedDuration =
+        text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no duration; write 500ms, 10s or 2m")))?;
+    Duration::try_from(span)
+        .ok()
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| D::Error::custom(format!("`{text}` must be more than nothing")))
+}
+
+/// Where an upstream is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamPlace {
+    /// The built-in echo.
+    Echo,
+    /// An OpenAI-compatible server.
+    Server {
+        /// Whether over TLS.
+        tls: bool,
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Path before `/v1/...`, without a slash at its end; often empty.
+        prefix: String,
+    },
+}
+
+/// One upstream, ready for use.
+#[derive(Clone)]
+pub struct UpstreamSettings {
+    /// Its name in `models`, metrics and audit events.
+    pub name: String,
+    /// Where it is.
+    pub place: UpstreamPlace,
+    /// Sent as `authorization: Bearer ...`; wiped when dropped.
+    pub credential: Option<Zeroizing<String>>,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+impl fmt::Debug for UpstreamSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UpstreamSettings").field("name", &self.name).field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// Certificate and key of the public listener.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// PEM chain.
+    pub certificate: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// Everything the program needs, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// Public address.
+    pub listen: SocketAddr,
+    /// TLS of the public listener.
+    pub tls: Option<Tls>,
+    /// Address of health, readiness and metrics; loopback only.
+    pub admin: SocketAddr,
+    /// The key file.
+    pub keys: PathBuf,
+    /// Policy files by name.
+    pub policies: BTreeMap<String, PathBuf>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamSettings>,
+    /// Model name (or `*`) to an index into `upstreams`.
+    pub models: BTreeMap<String, usize>,
+    /// The scripted guard, if there is one.
+    pub guard: Option<Script>,
+    /// Sizes and numbers.
+    pub limits: Limits,
+    /// Times.
+    pub timeouts: Timeouts,
+    /// The audit store's file.
+    pub audit_path: PathBuf,
+    /// When a decision must be durable.
+    pub durability: Durability,
+    /// Filter for the log, in `tracing` syntax.
+    pub log: String,
+    /// Worker threads; the number of cores when absent.
+    pub threads: Option<usize>,
+}
+
+impl Settings {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with the file, and the line or the setting.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let file: ConfigFile =
+            serde_saphyr::from_str(&text).map_err(|e| ConfigError::Form { path: path.into(), reason: e.to_string() })?;
+        file.settings(path.parent().unwrap_or(Path::new("."))).map_err(|what| ConfigError::Value { path: path.into(), what })
+    }
+}
+
+impl ConfigFile {
+    fn settings(self, base: &Path) -> Result<Settings, String> {
+        if !self.admin.ip().is_loopback() {
+            return Err(format!("admin: {} is not a loopback address; metrics and health are not for the outside", self.admin));
+        }
+        if self.policies.is_empty() {
+            return Err("policies: name at least one policy file".into());
+        }
+        let upstreams = self.upstreams.into_iter().map(|upstream| upstream.settings(base)).collect::<Result<Vec<_>, _>>()?;
+        let mut models = BTreeMap::new();
+        for (model, name) in self.models {
+            let index = upstreams
+                .iter()
+                .position(|upstream| upstream.name == name)
+                .ok_or_else(|| format!("models.{model}: there is no upstream named `{name}`"))?;
+            models.insert(model, index);
+        }
+        if models.is_empty() {
+            return Err("models: name at least one model, or `\"*\": <upstream>` for all".into());
+        }
+        if self.limits.body_bytes == 0 || self.limits.head_fields == 0 || self.limits.head_bytes < 256 {
+            return Err("limits: body_bytes and head_fields must be above 0 and head_bytes at least 256".into());
+        }
+        Ok(Settings {
+            listen: self.listen,
+            tls: self.tls.map(|tls| Tls { certificate: base.join(tls.certificate), key: base.join(tls.key) }),
+            admin: self.admin,
+            keys: base.join(self.keys),
+            policies: self.policies.into_iter().map(|(name, path)| (name, base.join(path))).collect(),
+            upstreams,
+            models,
+            guard: match self.guard {
+                GuardFile::Off => None,
+                GuardFile::Scripted { script } => Some(script),
+            },
+            limits: self.limits,
+            timeouts: self.timeouts,
+            audit_path: base.join(self.audit.path),
+            durability: self.audit.durability,
+            log: self.log,
+            threads: self.threads.filter(|&n| n > 0),
+        })
+    }
+}
+
+impl UpstreamFile {
+    fn settings(self, base: &Path) -> Result<UpstreamSettings, String> {
+        let name = self.name;
+        let place = place(&self.url).map_err(|why| format!("upstreams.{name}.url: {why}"))?;
+        let credential = match &self.credential_env {
+            None => None,
+            Some(variable) => Some(Zeroizing::new(credential(variable).map_err(|why| format!("upstreams.{name}.credential_env: {why}"))?)),
+        };
+        Ok(UpstreamSettings { name, place, credential, ca: self.ca.map(|ca| base.join(ca)) })
+    }
+}
+
+fn credential(variable: &str) -> Result<String, String> {
+    let value = std::env::var(variable).map_err(|_| format!("the environment has no variable `{variable}`; export it before the start"))?;
+    let value = value.trim().to_owned();
+    if value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(format!("the variable `{variable}` holds no usable credential"));
+    }
+    Ok(value)
+}
+
+fn place(url: &str) -> Result<UpstreamPlace, String> {
+    if url == "echo" {
+        return Ok(UpstreamPlace::Echo);
+    }
+    let bad = || format!("`{url}` is neither `echo` nor http://host:port nor https://host");
+    let uri: http::Uri = url.parse().map_err(|_| bad())?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(bad()),
+    };
+    let authority = uri.authority().filter(|a| !a.as_str().contains('@')).ok_or_else(bad)?;
+    if uri.query().is_some() {
+        return Err(format!("`{url}` has a query; credentials come from the environment (credential_env)"));
+    }
+    let prefix = uri.path().trim_end_matches('/');
+    let prefix = prefix.strip_suffix("/v1").unwrap_or(prefix);
+    Ok(UpstreamPlace::Server {
+        tls,
+        host: authority.host().trim_matches(['[', ']']).to_owned(),
+        port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        prefix: prefix.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nkeys: k.yaml\npolicies: {default: p.yaml}\n\
+        upstreams: [{name: local, url: echo}]\nmodels: {'*': local}\naudit: {path: a.db}\n";
+
+    fn load(text: &str) -> Result<Settings, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.yaml");
+        std::fs::write(&path, text).unwrap();
+        Settings::load(&path)
+    }
+
+    #[test]
+    fn a_minimal_file_is_enough() {
+        let settings = load(MINIMAL).unwrap();
+        assert_eq!(settings.models["*"], 0);
+        assert_eq!(settings.limits.body_bytes, 4 << 20);
+        assert_eq!(settings.durability, Durability::BeforeResponse);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = load(&format!("{MINIMAL}limist: {{}}\n")).unwrap_err().to_string();
+        assert!(error.contains("gateway.yaml") && error.contains("limist") && error.contains('8'), "{error}");
+    }
+
+    #[test]
+    fn a_value_that_cannot_work_is_named() {
+        let outside = load(&MINIMAL.replace("admin: 127.0.0.1:0", "admin: 0.0.0.0:0")).unwrap_err().to_string();
+        assert!(outside.contains("admin"), "{outside}");
+        let nowhere = load(&MINIMAL.replace("'*': local", "'*': other")).unwrap_err().to_string();
+        assert!(nowhere.contains("no upstream named `other`"), "{nowhere}");
+        let unset = load(&MINIMAL.replace("url: echo", "url: 'http://a', credential_env: PORTCULLIS_NO_SUCH")).unwrap_err().to_string();
+        assert!(unset.contains("PORTCULLIS_NO_SUCH"), "{unset}");
+        let time = load(&format!("{MINIMAL}timeouts: {{head: soon}}\n")).unwrap_err().to_string();
+        assert!(time.contains("soon"), "{time}");
+    }
+
+    #[test]
+    fn an_upstream_url_is_taken_apart() {
+        let server = |tls, host: &str, port, prefix: &str| UpstreamPlace::Server { tls, host: host.into(), port, prefix: prefix.into() };
+        assert_eq!(place("https://api.example.com").unwrap(), server(true, "api.example.com", 443, ""));
+        assert_eq!(place("http://10.0.0.7:8000/v1/").unwrap(), server(false, "10.0.0.7", 8000, ""));
+        assert_eq!(place("http://[::1]:8000/openai/v1").unwrap(), server(false, "::1", 8000, "/openai"));
+        for bad in ["ftp://a", "a", "http://user:pw@a", "http://a?key=1", ""] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+}

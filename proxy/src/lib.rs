@@ -1,0 +1,22 @@
+//! Portcullis: a gateway in front of model endpoints that screens every prompt and every answer.
+//!
+//! The path of a request is one function, [`pipeline::run`]; the other modules are its steps. `ARCHITECTURE.md` is the map.
+
+pub mod admin;
+pub mod answer;
+pub mod cli;
+pub mod config;
+pub mod dialect;
+pub mod echo;
+pub mod edge;
+pub mod gate;
+pub mod json;
+pub mod keys;
+pub mod limit;
+pub mod metrics;
+pub mod pipeline;
+pub mod record;
+pub mod reply;
+pub mod respond;
+pub mod server;
+pub mod upstream;

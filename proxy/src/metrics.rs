@@ -1,0 +1,204 @@
+//! What the gate counts, in Prometheus' words. Every label has a closed set of values; nothing a client sends becomes one.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+/// Seconds: from ten microseconds, where a screened kilobyte lies, to a slow model.
+const STAGE_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+    60.0,
+];
+
+/// The stages of the path, as the `stage` label names them.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// Reading the body.
+    Receive,
+    /// Parsing it.
+    Parse,
+    /// Screening with rules.
+    Rules,
+    /// Screening with the guard model.
+    Guard,
+    /// Waiting for the decision to be durable.
+    Record,
+    /// From sending upstream to the head of the answer.
+    FirstByte,
+    /// Screening the answer, all pieces together.
+    ScreenBack,
+    /// Everything.
+    Total,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Receive => "receive",
+            Stage::Parse => "parse",
+            Stage::Rules => "screen_rules",
+            Stage::Guard => "screen_model",
+            Stage::Record => "record",
+            Stage::FirstByte => "first_byte",
+            Stage::ScreenBack => "screen_back",
+            Stage::Total => "total",
+        }
+    }
+}
+
+/// All metrics.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    stages: HistogramVec,
+    findings: IntCounterVec,
+    tokens: IntCounterVec,
+    upstream_up: GaugeVec,
+    upstream_results: IntCounterVec,
+    failed_open: IntCounterVec,
+    /// Requests being served.
+    pub in_flight: IntGauge,
+    /// Panics caught.
+    pub panics: IntCounter,
+    /// Bytes of memory budget in use.
+    pub memory_in_use: IntGauge,
+    /// Open client connections.
+    pub connections: IntGauge,
+    /// Key files that could not be reloaded.
+    pub key_reload_failures: IntCounter,
+    /// Text bytes held back at the end of each streamed piece.
+    pub held_back: Histogram,
+    audit: AuditGauges,
+}
+
+#[derive(Debug)]
+struct AuditGauges {
+    queued: IntGauge,
+    committed: IntGauge,
+    failed: IntGauge,
+    healthy: IntGauge,
+    commit_seconds: Gauge,
+    bytes: IntGauge,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Only when two metrics have one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let stages = HistogramVec::new(
+            HistogramOpts::new("portcullis_stage_seconds", "Time of each stage of the path").buckets(STAGE_BUCKETS.to_vec()),
+            &["stage"],
+        )?;
+        registry.register(Box::new(stages.clone()))?;
+        let upstream_up = GaugeVec::new(Opts::new("portcullis_upstream_up", "1 when the last connection attempt succeeded"), &["upstream"])?;
+        registry.register(Box::new(upstream_up.clone()))?;
+        let held_back = Histogram::with_opts(
+            HistogramOpts::new("portcullis_held_back_bytes", "Text held back after each streamed piece")
+                .buckets(vec![0.0, 8.0, 16.0, 32.0, 64.0, 128.0, 512.0, 4096.0, 65_536.0]),
+        )?;
+        registry.register(Box::new(held_back.clone()))?;
+        let commit_seconds = Gauge::new("portcullis_audit_commit_seconds", "Duration of the last durable commit")?;
+        registry.register(Box::new(commit_seconds.clone()))?;
+        Ok(Self {
+            requests: counters("portcullis_requests_total", "Requests by route and how they ended", &["route", "outcome"])?,
+            stages,
+            findings: counters("portcullis_findings_total", "Findings by category, direction and action", &["category", "direction", "action"])?,
+            tokens: counters("portcullis_tokens_total", "Tokens by direction", &["direction"])?,
+            upstream_up,
+            upstream_results: counters("portcullis_upstream_requests_total", "Exchanges with upstreams by result", &["upstream", "result"])?,
+            failed_open: counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?,
+            in_flight: gauge("portcullis_requests_in_flight", "Requests being served")?,
+            panics: counter("portcullis_panics_total", "Requests ended by a broken promise of our own")?,
+            memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,
+            connections: gauge("portcullis_connections", "Open client connections")?,
+            key_reload_failures: counter("portcullis_key_reload_failures_total", "Key files that could not be reloaded")?,
+            held_back,
+            audit: AuditGauges {
+                queued: gauge("portcullis_audit_queued_events", "Events waiting to be durable")?,
+                committed: gauge("portcullis_audit_committed_events", "Events made durable since the start")?,
+                failed: gauge("portcullis_audit_failed_events", "Events that could not be made durable since the start")?,
+                healthy: gauge("portcullis_audit_healthy", "1 when the last commit succeeded")?,
+                commit_seconds,
+                bytes: gauge("portcullis_audit_store_bytes", "Size of the audit store")?,
+            },
+            registry,
+        })
+    }
+
+    /// Counts a request's end.
+    pub fn request(&self, route: &str, outcome: &str) {
+        self.requests.with_label_values(&[route, outcome]).inc();
+    }
+
+    /// Notes how long a stage took.
+    pub fn stage(&self, stage: Stage, took: Duration) {
+        self.stages.with_label_values(&[stage.name()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts findings of one kind.
+    pub fn findings(&self, category: &str, direction: &str, action: &str, count: u64) {
+        self.findings.with_label_values(&[category, direction, action]).inc_by(count);
+    }
+
+    /// Counts tokens in and out.
+    pub fn tokens(&self, prompt: u64, answer: u64) {
+        self.tokens.with_label_values(&["in"]).inc_by(prompt);
+        self.tokens.with_label_values(&["out"]).inc_by(answer);
+    }
+
+    /// Counts an exchange and notes whether the upstream could be reached.
+    pub fn upstream(&self, name: &str, result: &str, up: bool) {
+        self.upstream_results.with_label_values(&[name, result]).inc();
+        self.upstream_state(name, up);
+    }
+
+    /// Notes whether an upstream can be reached.
+    pub fn upstream_state(&self, name: &str, up: bool) {
+        self.upstream_up.with_label_values(&[name]).set(f64::from(u8::from(up)));
+    }
+
+    /// Counts a request let through without a control.
+    pub fn failed_open(&self, control: &str) {
+        self.failed_open.with_label_values(&[control]).inc();
+    }
+
+    /// Takes over the audit store's own numbers.
+    pub fn audit(&self, stats: &portcullis_audit::StoreStats) {
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.audit.queued.set(number(stats.queued as u64));
+        self.audit.committed.set(number(stats.committed));
+        self.audit.failed.set(number(stats.failed));
+        self.audit.healthy.set(i64::from(stats.healthy));
+        self.audit.commit_seconds.set(stats.commit_last.as_secs_f64());
+        self.audit.bytes.set(number(stats.bytes));
+    }
+
+    /// Everything in the text format of Prometheus.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        // Writing to memory cannot fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        text
+    }
+}

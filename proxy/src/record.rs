@@ -1,0 +1,264 @@
+//! One request's page in the audit trail: opened when the head is read, written at the decision and at the end, whatever the end.
+//!
+//! Dropping a [`Ledger`] that still owes an event writes it: a client that left, a task that was cancelled, a panic. So every
+//! request leaves exactly one decision (or refusal), and exactly one completion if it was forwarded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use portcullis_audit::{
+    Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, Mode as AuditMode, SPANS_MAX,
+    Severity as AuditSeverity, Span, Store, TokensSource,
+};
+use portcullis_policies::{Action, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
+
+use crate::metrics::{Metrics, Stage};
+use crate::reply::No;
+
+/// What an answer's usage says, or our estimate of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tokens {
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Tokens of the answer.
+    pub answer: u64,
+    /// Whether the upstream said so.
+    pub measured: bool,
+}
+
+/// The page.
+pub struct Ledger {
+    store: Store,
+    metrics: Arc<Metrics>,
+    /// What is known so far; becomes the decision event.
+    pub event: Event,
+    completion: Option<Event>,
+    findings: Findings,
+    route: &'static str,
+    began: Instant,
+    done: bool,
+}
+
+impl Ledger {
+    /// Opens a page for a new request.
+    pub fn open(store: Store, metrics: Arc<Metrics>, request_id: &str, client_addr: String) -> Self {
+        metrics.in_flight.inc();
+        let mut event = Event::new(Kind::Rejected, request_id);
+        event.client_addr = client_addr;
+        Self { store, metrics, event, completion: None, findings: Findings::default(), route: "none", began: Instant::now(), done: false }
+    }
+
+    /// Notes the route.
+    pub fn route(&mut self, route: &'static str) {
+        self.route = route;
+        route.clone_into(&mut self.event.route);
+    }
+
+    /// Notes the policy in force.
+    pub fn policy(&mut self, policy: &Policy) {
+        policy.name().clone_into(&mut self.event.policy);
+        policy.version().clone_into(&mut self.event.policy_version);
+        self.event.mode = Some(match policy.mode() {
+            Mode::Enforce => AuditMode::Enforce,
+            Mode::Monitor => AuditMode::Monitor,
+        });
+    }
+
+    /// Notes what was found in one text.
+    pub fn found(&mut self, direction: Direction, pointer: &str, findings: &[Finding]) {
+        for finding in findings {
+            self.findings.add(direction, pointer, finding);
+        }
+    }
+
+    /// Times `work` and notes it under `stage`.
+    pub fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> T) -> T {
+        let began = Instant::now();
+        let done = work(self);
+        self.took(stage, began);
+        done
+    }
+
+    /// Notes a stage that began at `began` and ends now. Several times add up.
+    pub fn took(&mut self, stage: Stage, began: Instant) {
+        let took = began.elapsed();
+        self.metrics.stage(stage, took);
+        let event = self.completion.as_mut().unwrap_or(&mut self.event);
+        let times = &mut event.latencies_us;
+        let slot = match stage {
+            Stage::Receive => &mut times.receive,
+            Stage::Parse => &mut times.parse,
+            Stage::Rules => &mut times.screen_rules,
+            Stage::Guard => &mut times.screen_model,
+            Stage::Record => &mut times.record,
+            Stage::FirstByte => &mut times.first_byte,
+            Stage::ScreenBack => &mut times.screen_back,
+            Stage::Total => &mut times.total,
+        };
+        *slot = Some(slot.unwrap_or(0) + u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Writes the decision event. If the request goes on, a completion is owed from now on.
+    pub fn decide(&mut self, decision: &Decision, signal: &ModelSignal, status: Option<u16>) -> Commit {
+        self.event.kind = Kind::Decision;
+        self.event.direction = Some(AuditDirection::Request);
+        self.event.decision = Some(action(decision.action));
+        self.event.intended = Some(action(decision.intended));
+        self.event.severity = decision.severity.map(severity);
+        self.event.status = status;
+        self.event.guard = Some(match signal {
+            ModelSignal::Skipped => Guard::Skipped,
+            ModelSignal::Unavailable { reason } => Guard::Unavailable { reason: reason.clone() },
+            ModelSignal::Scored { label, score } => Guard::Scored { label: label.clone(), score: *score },
+        });
+        if decision.failed_open {
+            self.event.failed_open.push("guard".to_owned());
+            self.metrics.failed_open("guard");
+        }
+        self.event.findings = self.findings.take(&self.metrics);
+        let refused = decision.action == Action::Block;
+        if refused {
+            "blocked".clone_into(&mut self.event.outcome);
+        } else {
+            self.completion = Some(Event::completion_of(&self.event));
+        }
+        let commit = self.store.record(self.event.clone());
+        if refused {
+            self.close("blocked");
+        }
+        commit
+    }
+
+    /// Writes the event of a request that was refused before any decision about its content.
+    pub fn refuse(&mut self, no: &No) -> Option<Commit> {
+        if self.done || self.completion.is_some() {
+            return None;
+        }
+        let answer = no.answer();
+        self.event.kind = match no {
+            No::BadKey => Kind::AuthFailure,
+            No::Limit { .. } => Kind::Limit,
+            _ => Kind::Rejected,
+        };
+        self.event.decision = Some(AuditDecision::Refused);
+        self.event.status = Some(answer.status);
+        self.event.outcome = match no {
+            No::Limit { name, .. } => (*name).to_owned(),
+            _ => answer.code.to_owned(),
+        };
+        let outcome = if matches!(no, No::Limit { .. }) { "limited" } else { answer.code };
+        let commit = self.store.record(self.event.clone());
+        self.close(outcome);
+        Some(commit)
+    }
+
+    /// The completion under way, once the request is forwarded.
+    pub fn completion(&mut self) -> Option<&mut Event> {
+        self.completion.as_mut()
+    }
+
+    /// Writes the completion event; `outcome` is one of a closed set of words.
+    pub fn complete(&mut self, outcome: &'static str, status: Option<u16>, tokens: Option<Tokens>) {
+        self.took(Stage::Total, self.began);
+        let Some(mut event) = self.completion.take() else { return };
+        // Derived from the moment of its end, not of its beginning.
+        event.stamp(jiff::Timestamp::now().as_microsecond());
+        outcome.clone_into(&mut event.outcome);
+        event.status = status;
+        event.direction = Some(AuditDirection::Response);
+        event.findings = self.findings.take(&self.metrics);
+        if outcome == "blocked_output" {
+            event.decision = Some(AuditDecision::Block);
+            event.intended = event.decision;
+        }
+        event.severity = event.severity.max(event.findings.iter().map(|finding| finding.severity).max());
+        if let Some(tokens) = tokens {
+            event.tokens_in = Some(tokens.prompt);
+            event.tokens_out = Some(tokens.answer);
+            event.tokens_source = Some(if tokens.measured { TokensSource::Measured } else { TokensSource::Estimated });
+            self.metrics.tokens(tokens.prompt, tokens.answer);
+        }
+        // Durable soon after; the decision, which is what an answer waits for, already is.
+        drop(self.store.record(event));
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: &'static str) {
+        if !std::mem::replace(&mut self.done, true) {
+            self.metrics.request(self.route, outcome);
+            self.metrics.in_flight.dec();
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        if self.completion.is_some() {
+            self.complete("abandoned", None, None);
+        } else {
+            // The client left before it had sent a whole request.
+            self.event.decision = Some(AuditDecision::Refused);
+            "client_gone".clone_into(&mut self.event.outcome);
+            drop(self.store.record(self.event.clone()));
+            self.close("client_gone");
+        }
+    }
+}
+
+/// Findings by rule, direction and action.
+#[derive(Default)]
+struct Findings {
+    records: BTreeMap<(String, &'static str, Action), FindingRecord>,
+}
+
+impl Findings {
+    fn add(&mut self, direction: Direction, pointer: &str, finding: &Finding) {
+        let key = (finding.rule.id.clone(), direction.as_str(), finding.action);
+        let record = self.records.entry(key).or_insert_with(|| FindingRecord {
+            rule: finding.rule.id.clone(),
+            category: finding.rule.category.as_str().to_owned(),
+            severity: severity(finding.rule.severity),
+            direction: match direction {
+                Direction::Request => AuditDirection::Request,
+                Direction::Response => AuditDirection::Response,
+            },
+            action: action(finding.action),
+            count: 0,
+            spans: Vec::new(),
+        });
+        record.count += 1;
+        if record.spans.len() < SPANS_MAX {
+            record.spans.push(Span { leaf: pointer.to_owned(), start: finding.span.start as u64, end: finding.span.end as u64 });
+        }
+    }
+
+    fn take(&mut self, metrics: &Metrics) -> Vec<FindingRecord> {
+        let records: Vec<FindingRecord> = std::mem::take(&mut self.records).into_values().collect();
+        for record in &records {
+            metrics.findings(&record.category, record.direction.as_str(), record.action.as_str(), u64::from(record.count));
+        }
+        records
+    }
+}
+
+fn action(action: Action) -> AuditDecision {
+    match action {
+        Action::Allow => AuditDecision::Allow,
+        Action::Flag => AuditDecision::Flag,
+        Action::Redact => AuditDecision::Redact,
+        Action::Block => AuditDecision::Block,
+    }
+}
+
+fn severity(severity: Severity) -> AuditSeverity {
+    match severity {
+        Severity::Low => AuditSeverity::Low,
+        Severity::Medium => AuditSeverity::Medium,
+        Severity::High => AuditSeverity::High,
+        Severity::Critical => AuditSeverity::Critical,
+    }
+}

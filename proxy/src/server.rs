@@ -1,0 +1,311 @@
+//! Putting the gate together and running it: listeners, services, signals.
+//!
+//! SIGTERM stops gracefully (running requests get the shutdown time), SIGINT at once.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use async_trait::async_trait;
+use pingora::apps::HttpServerApp;
+use pingora::listeners::tls::TlsSettings;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+use pingora::services::listening::Service;
+use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
+use portcullis_audit::{Store, StoreOptions};
+use portcullis_guard_model::{Classifier, Scripted};
+use portcullis_policies::Policy;
+
+use crate::admin::Admin;
+use crate::config::{Settings, UpstreamPlace};
+use crate::echo::Echo;
+use crate::gate::{Gate, Policies, callers};
+use crate::keys::KeyFile;
+use crate::limit::Budget;
+use crate::metrics::Metrics;
+use crate::upstream::Upstream;
+
+/// How often the key file is looked at.
+const KEY_FILE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a stopping gateway looks whether it is idle, and how often in a row it must be: a request may stand between its
+/// connection's acceptance and its first count.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(25);
+const DRAIN_IDLE_LOOKS: u32 = 3;
+
+/// Loads all policies and runs the tests they carry.
+///
+/// # Errors
+/// The first file that does not load, or the tests that fail.
+pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
+    let mut policies = Policies::new();
+    for (name, path) in &settings.policies {
+        let policy = Policy::load(path).with_context(|| format!("policy `{name}`"))?;
+        let failures = policy.run_tests();
+        if let Some(first) = failures.first() {
+            return Err(anyhow!(
+                "policy `{name}`: {}: line {}: test `{}`: expected {}, got {} ({} of its tests fail; `portcullis check` lists them)",
+                path.display(),
+                first.line,
+                first.name,
+                first.expected,
+                first.got,
+                failures.len()
+            ));
+        }
+        policies.insert(name.clone(), Arc::new(policy));
+    }
+    Ok(policies)
+}
+
+/// A listener that is bound before anything else starts, so that a taken port is a plain error and port 0 has an answer.
+struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+impl Bound {
+    fn bind(address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind(address).with_context(|| format!("cannot listen on {address}; is another process using it?"))?;
+        listener.set_nonblocking(true)?;
+        Ok(Self { address: listener.local_addr()?, listener })
+    }
+}
+
+/// A service whose listeners are already bound: hands their descriptors to the framework as it does for an upgrade.
+struct Prebound<A> {
+    service: Service<A>,
+    bound: Option<Bound>,
+}
+
+#[async_trait]
+impl<A: HttpServerApp + Send + Sync + 'static> ServiceTrait for Prebound<A> {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, listeners_per_fd: usize) {
+        if let (Some(bound), Some(fds)) = (self.bound.take(), &fds) {
+            fds.lock().add(bound.address.to_string(), bound.listener.into_raw_fd());
+        }
+        ServiceTrait::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
+    }
+
+    fn name(&self) -> &str {
+        ServiceTrait::name(&self.service)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        ServiceTrait::threads(&self.service)
+    }
+}
+
+/// A service of `app` on a bound TCP listener, with TLS when a certificate is given.
+fn listen<A: HttpServerApp + Send + Sync + 'static>(
+    name: &str,
+    app: A,
+    bound: Bound,
+    tls: Option<TlsSettings>,
+    threads: usize,
+) -> Prebound<A> {
+    let mut service = Service::new(name.to_owned(), app);
+    let address = bound.address.to_string();
+    match tls {
+        Some(tls) => service.add_tls_with_settings(&address, None, tls),
+        None => service.add_tcp(&address),
+    }
+    service.threads = Some(threads);
+    Prebound { service, bound: Some(bound) }
+}
+
+/// The gateway, ready to run.
+pub struct Gateway {
+    server: Server,
+    store: Store,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+}
+
+impl Gateway {
+    /// Loads, binds and opens everything; nothing is served yet.
+    ///
+    /// # Errors
+    /// Whatever stops a start: a broken policy, pack or key file, a taken port, a store that another gateway has.
+    pub fn build(settings: Settings) -> anyhow::Result<Self> {
+        let policies = load_policies(&settings)?;
+        let key_file = KeyFile::load(&settings.keys).context("the key file; `portcullis key new` makes one")?;
+        let table = callers(&key_file, &policies, None).map_err(|why| anyhow!("{}: {why}", settings.keys.display()))?;
+        let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
+        let listen_on = Bound::bind(settings.listen)?;
+        let admin_on = Bound::bind(settings.admin)?;
+        let echo_on = settings
+            .upstreams
+            .iter()
+            .any(|upstream| upstream.place == UpstreamPlace::Echo)
+            .then(|| Bound::bind(SocketAddr::from(([127, 0, 0, 1], 0))))
+            .transpose()?;
+        let tls = settings.tls.as_ref().map(tls_settings).transpose()?;
+        if let Some(folder) = settings.audit_path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder of the audit store, {}", folder.display()))?;
+        }
+        let store = Store::open(&settings.audit_path, StoreOptions::default()).context("the audit store")?;
+        let echo_address = echo_on.as_ref().map(|bound| bound.address);
+        let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
+        let metrics = Arc::new(Metrics::new()?);
+        let (listen_address, admin_address) = (listen_on.address, admin_on.address);
+        let gate = Arc::new(Gate {
+            callers: RwLock::new(Arc::new(table)),
+            upstreams,
+            models: settings.models,
+            guard: settings.guard.map(|script| Arc::new(Scripted::new(script)) as Arc<dyn Classifier>),
+            store: store.clone(),
+            durability: settings.durability,
+            metrics,
+            memory: Budget::new(settings.limits.memory_bytes),
+            connections: Budget::new(settings.limits.connections),
+            limits: settings.limits,
+            timeouts: settings.timeouts.clone(),
+        });
+
+        let mut server = Server::new_with_opt_and_conf(None, conf(&settings.timeouts.shutdown, threads));
+        server.bootstrap();
+        server.add_service(listen("gateway", Shared(Arc::clone(&gate)), listen_on, tls, threads));
+        server.add_service(listen("admin", Admin { gate: Arc::clone(&gate) }, admin_on, None, 1));
+        if let Some(bound) = echo_on {
+            server.add_service(listen("echo", Echo, bound, None, 1));
+        }
+        server.add_service(background_service("drain", Drain { gate: Arc::clone(&gate), patience: settings.timeouts.shutdown }));
+        server.add_service(background_service("keys", KeyWatch { gate, policies, path: settings.keys }));
+        Ok(Self { server, store, listen: listen_address, admin: admin_address })
+    }
+
+    /// Serves until a signal says stop, then lets running requests end and closes the audit store.
+    ///
+    /// # Errors
+    /// When the audit store cannot be closed cleanly.
+    pub fn run(self) -> anyhow::Result<()> {
+        self.server.run(RunArgs::default());
+        self.store.close().context("closing the audit store")
+    }
+}
+
+/// [`Gate`] as the framework wants to own it.
+struct Shared(Arc<Gate>);
+
+#[async_trait]
+impl HttpServerApp for Shared {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: pingora::protocols::http::ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<pingora::apps::ReusedHttpStream> {
+        self.0.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<pingora::protocols::http::v2::server::H2Options> {
+        self.0.h2_options()
+    }
+}
+
+fn tls_settings(tls: &crate::config::Tls) -> anyhow::Result<TlsSettings> {
+    for path in [&tls.certificate, &tls.key] {
+        std::fs::File::open(path).with_context(|| format!("tls: {} cannot be read", path.display()))?;
+    }
+    let mut settings = TlsSettings::intermediate(&tls.certificate.to_string_lossy(), &tls.key.to_string_lossy())
+        .map_err(|e| anyhow!("tls: {} and {} are no usable pair: {e}", tls.certificate.display(), tls.key.display()))?;
+    settings.enable_h2();
+    Ok(settings)
+}
+
+fn conf(shutdown: &Duration, threads: usize) -> ServerConf {
+    ServerConf {
+        threads,
+        work_stealing: true,
+        // After SIGTERM the framework sleeps this long and then drops what still runs. `Drain` ends the process earlier, as soon as
+        // nothing runs any more.
+        grace_period_seconds: Some(shutdown.as_secs().max(1)),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    }
+}
+
+/// Puts a changed key file in force, and keeps the old one when the new one is broken.
+struct KeyWatch {
+    gate: Arc<Gate>,
+    policies: Policies,
+    path: PathBuf,
+}
+
+#[async_trait]
+impl BackgroundService for KeyWatch {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut known = stamp(&self.path);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(KEY_FILE_INTERVAL) => {}
+                _ = shutdown.changed() => return,
+            }
+            let now = stamp(&self.path);
+            if now == known {
+                continue;
+            }
+            known = now;
+            let before = self.gate.callers();
+            let loaded = KeyFile::load(&self.path)
+                .map_err(|e| e.to_string())
+                .and_then(|file| callers(&file, &self.policies, Some(&before)).map_err(|why| format!("{}: {why}", self.path.display())));
+            match loaded {
+                Ok(table) => {
+                    self.gate.replace_callers(table);
+                    tracing::info!("the key file changed; its keys are in force");
+                }
+                Err(error) => {
+                    self.gate.metrics.key_reload_failures.inc();
+                    tracing::error!(error, "the key file changed and is broken; the old keys stay in force");
+                }
+            }
+        }
+    }
+}
+
+/// Ends the process when it was told to stop and the last running request has ended.
+struct Drain {
+    gate: Arc<Gate>,
+    patience: Duration,
+}
+
+#[async_trait]
+impl BackgroundService for Drain {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        while !*shutdown.borrow() {
+            if shutdown.changed().await.is_err() {
+                return;
+            }
+        }
+        tracing::info!(running = self.gate.metrics.in_flight.get(), "stopping: no new connections, running requests go on");
+        let deadline = Instant::now() + self.patience;
+        let mut idle = 0;
+        while idle < DRAIN_IDLE_LOOKS && Instant::now() < deadline {
+            tokio::time::sleep(DRAIN_INTERVAL).await;
+            idle = if self.gate.metrics.in_flight.get() == 0 { idle + 1 } else { 0 };
+        }
+        let closed = self.gate.store.clone().close();
+        match closed {
+            Ok(()) => tracing::info!("stopped"),
+            Err(error) => tracing::error!(%error, "stopped, but the audit store could not be closed cleanly"),
+        }
+        std::process::exit(0);
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+const _: fn() = || {
+    fn needs<T: ServiceWithDependents>() {}
+    needs::<Prebound<Echo>>();
+};
