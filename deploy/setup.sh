@@ -32,7 +32,7 @@ install_missing() {
 }
 
 if ! command -v cargo >/dev/null 2>&1; then
-  say "there is no Rust toolchain; https://rustup.rs shows how to get one (1.89 or newer), then the same command again"
+  say "there is no Rust toolchain; https://rustup.rs shows how to get one (1.91 or newer), then the same command again"
   exit 1
 fi
 

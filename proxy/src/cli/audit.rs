@@ -73,7 +73,10 @@ impl Tail {
         for stored in &newest {
             self.print(stored)?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             let more = reader.tail(Some(last), PAGE, &filter)?;
             for stored in &more {
                 self.print(stored)?;
@@ -83,7 +86,6 @@ impl Tail {
                 None => std::thread::sleep(FOLLOW_INTERVAL),
             }
         }
-        Ok(())
     }
 
     fn print(&self, stored: &StoredEvent) -> anyhow::Result<()> {

@@ -23,7 +23,6 @@ pub struct Scan {
     role: String,
     /// Leave the guard model out
     #[arg(long)]
-    #[expect(dead_code, reason = "there is no guard model to leave out yet; the word is kept for scripts")]
     no_guard: bool,
 }
 
