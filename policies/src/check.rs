@@ -1,5 +1,6 @@
 //! The checks a rule may name: arithmetic and structure that tell a real number from digits that only look like one.
 
+use crate::check_europe as europe;
 use crate::check_national as national;
 use crate::check_token as token;
 
@@ -34,23 +35,23 @@ const CHECKS: &[(&str, Check)] = &[
     ("aba_routing", national::aba_routing),
     ("us_npi", national::us_npi),
     ("us_dea", national::us_dea),
-    ("uk_nhs", national::uk_nhs),
-    ("uk_nino", national::uk_nino),
-    ("es_nif", national::es_nif),
-    ("it_fiscal_code", national::it_fiscal_code),
+    ("uk_nhs", europe::uk_nhs),
+    ("uk_nino", europe::uk_nino),
+    ("es_nif", europe::es_nif),
+    ("it_fiscal_code", europe::it_fiscal_code),
     ("it_vat", luhn),
-    ("pl_pesel", national::pl_pesel),
-    ("fr_nir", national::fr_nir),
-    ("nl_bsn", national::nl_bsn),
-    ("be_nn", national::be_nn),
-    ("pt_nif", national::pt_nif),
-    ("fi_hetu", national::fi_hetu),
-    ("se_personnummer", national::se_personnummer),
-    ("dk_cpr", national::dk_cpr),
-    ("no_fnr", national::no_fnr),
-    ("ch_ahv", national::ch_ahv),
-    ("ro_cnp", national::ro_cnp),
-    ("de_tax_id", national::de_tax_id),
+    ("pl_pesel", europe::pl_pesel),
+    ("fr_nir", europe::fr_nir),
+    ("nl_bsn", europe::nl_bsn),
+    ("be_nn", europe::be_nn),
+    ("pt_nif", europe::pt_nif),
+    ("fi_hetu", europe::fi_hetu),
+    ("se_personnummer", europe::se_personnummer),
+    ("dk_cpr", europe::dk_cpr),
+    ("no_fnr", europe::no_fnr),
+    ("ch_ahv", europe::ch_ahv),
+    ("ro_cnp", europe::ro_cnp),
+    ("de_tax_id", europe::de_tax_id),
     ("ca_sin", national::ca_sin),
     ("br_cpf", national::br_cpf),
     ("br_cnpj", national::br_cnpj),
@@ -72,9 +73,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("hk_hkid", national::hk_hkid),
     ("tr_tckn", national::tr_tckn),
     ("th_tnin", national::th_tnin),
-    ("za_id", national::za_id),
+    ("za_id", europe::za_id),
     ("il_id", national::il_id),
-    ("ru_inn", national::ru_inn),
+    ("ru_inn", europe::ru_inn),
     ("ipv4", token::ipv4),
     ("ipv6", token::ipv6),
     ("ip_public", token::ip_public),
@@ -105,7 +106,7 @@ pub(crate) fn weighted(digits: &[u32], weights: &[u32]) -> u32 {
 /// Luhn's mod 10 check digit (ISO/IEC 7812-1 annex B). Numbers of one repeated digit fail.
 pub(crate) fn luhn(text: &str) -> bool {
     let digits = digits(text);
-    digits.len() >= 2 && !repeated(&digits) && luhn_sum(&digits) % 10 == 0
+    digits.len() >= 2 && !repeated(&digits) && luhn_sum(&digits).is_multiple_of(10)
 }
 
 /// Payment card number: ISO/IEC 7812 length for its first digits, and Luhn.
@@ -153,17 +154,94 @@ fn iban(text: &str) -> bool {
 
 /// Lengths from the SWIFT IBAN registry.
 const IBAN_LENGTHS: &[(&str, usize)] = &[
-    ("AD", 24), ("AE", 23), ("AL", 28), ("AT", 20), ("AZ", 28), ("BA", 20), ("BE", 16), ("BG", 22),
-    ("BH", 22), ("BI", 27), ("BR", 29), ("BY", 28), ("CH", 21), ("CR", 22), ("CY", 28), ("CZ", 24),
-    ("DE", 22), ("DJ", 27), ("DK", 18), ("DO", 28), ("EE", 20), ("EG", 29), ("ES", 24), ("FI", 18),
-    ("FK", 18), ("FO", 18), ("FR", 27), ("GB", 22), ("GE", 22), ("GI", 23), ("GL", 18), ("GR", 27),
-    ("GT", 28), ("HN", 28), ("HR", 21), ("HU", 28), ("IE", 22), ("IL", 23), ("IQ", 23), ("IS", 26),
-    ("IT", 27), ("JO", 30), ("KW", 30), ("KZ", 20), ("LB", 28), ("LC", 32), ("LI", 21), ("LT", 20),
-    ("LU", 20), ("LV", 21), ("LY", 25), ("MC", 27), ("MD", 24), ("ME", 22), ("MK", 19), ("MN", 20),
-    ("MR", 27), ("MT", 31), ("MU", 30), ("NI", 28), ("NL", 18), ("NO", 15), ("OM", 23), ("PK", 24),
-    ("PL", 28), ("PS", 29), ("PT", 25), ("QA", 29), ("RO", 24), ("RS", 22), ("RU", 33), ("SA", 24),
-    ("SC", 31), ("SD", 18), ("SE", 24), ("SI", 19), ("SK", 24), ("SM", 27), ("SO", 23), ("ST", 25),
-    ("SV", 28), ("TL", 23), ("TN", 24), ("TR", 26), ("UA", 29), ("VA", 22), ("VG", 24), ("XK", 20),
+    ("AD", 24),
+    ("AE", 23),
+    ("AL", 28),
+    ("AT", 20),
+    ("AZ", 28),
+    ("BA", 20),
+    ("BE", 16),
+    ("BG", 22),
+    ("BH", 22),
+    ("BI", 27),
+    ("BR", 29),
+    ("BY", 28),
+    ("CH", 21),
+    ("CR", 22),
+    ("CY", 28),
+    ("CZ", 24),
+    ("DE", 22),
+    ("DJ", 27),
+    ("DK", 18),
+    ("DO", 28),
+    ("EE", 20),
+    ("EG", 29),
+    ("ES", 24),
+    ("FI", 18),
+    ("FK", 18),
+    ("FO", 18),
+    ("FR", 27),
+    ("GB", 22),
+    ("GE", 22),
+    ("GI", 23),
+    ("GL", 18),
+    ("GR", 27),
+    ("GT", 28),
+    ("HN", 28),
+    ("HR", 21),
+    ("HU", 28),
+    ("IE", 22),
+    ("IL", 23),
+    ("IQ", 23),
+    ("IS", 26),
+    ("IT", 27),
+    ("JO", 30),
+    ("KW", 30),
+    ("KZ", 20),
+    ("LB", 28),
+    ("LC", 32),
+    ("LI", 21),
+    ("LT", 20),
+    ("LU", 20),
+    ("LV", 21),
+    ("LY", 25),
+    ("MC", 27),
+    ("MD", 24),
+    ("ME", 22),
+    ("MK", 19),
+    ("MN", 20),
+    ("MR", 27),
+    ("MT", 31),
+    ("MU", 30),
+    ("NI", 28),
+    ("NL", 18),
+    ("NO", 15),
+    ("OM", 23),
+    ("PK", 24),
+    ("PL", 28),
+    ("PS", 29),
+    ("PT", 25),
+    ("QA", 29),
+    ("RO", 24),
+    ("RS", 22),
+    ("RU", 33),
+    ("SA", 24),
+    ("SC", 31),
+    ("SD", 18),
+    ("SE", 24),
+    ("SI", 19),
+    ("SK", 24),
+    ("SM", 27),
+    ("SO", 23),
+    ("ST", 25),
+    ("SV", 28),
+    ("TL", 23),
+    ("TN", 24),
+    ("TR", 26),
+    ("UA", 29),
+    ("VA", 22),
+    ("VG", 24),
+    ("XK", 20),
     ("YE", 30),
 ];
 
@@ -224,16 +302,11 @@ pub(crate) fn iso7064_mod11_2(text: &str) -> bool {
 
 /// A calendar date written year first or year last, any separators, or eight digits year first.
 fn date(text: &str) -> bool {
-    let parts: Vec<&str> =
-        text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
     let number = |part: &str| part.parse::<u32>().unwrap_or(0);
     match parts.as_slice() {
-        [all] if all.len() == 8 => {
-            calendar(number(&all[..4]), number(&all[4..6]), number(&all[6..]))
-        }
-        [first, second, third] if first.len() == 4 => {
-            calendar(number(first), number(second), number(third))
-        }
+        [all] if all.len() == 8 => calendar(number(&all[..4]), number(&all[4..6]), number(&all[6..])),
+        [first, second, third] if first.len() == 4 => calendar(number(first), number(second), number(third)),
         [first, second, third] if third.len() == 4 || third.len() == 2 => {
             let year = if third.len() == 4 { number(third) } else { 1900 + number(third) };
             let (a, b) = (number(first), number(second));

@@ -1,21 +1,19 @@
-//! Checks of national numbers: check digits, dates and ranges as each issuing body publishes them.
+//! Checks of the national numbers of the Americas, Asia and Australia, as each issuing body publishes them.
 
-use crate::check::{
-    alphanumerics, calendar, digits, iso7064_mod11_2, iso7064_mod11_10, luhn_sum, repeated,
-    verhoeff, weighted,
-};
+use crate::check::{alphanumerics, calendar, digits, iso7064_mod11_2, luhn_sum, repeated, verhoeff, weighted};
 
 /// Returns the digits of `text` when there are exactly `N` of them.
-fn exactly<const N: usize>(text: &str) -> Option<[u32; N]> {
+pub(crate) fn exactly<const N: usize>(text: &str) -> Option<[u32; N]> {
     digits(text).try_into().ok()
 }
 
-fn number(digits: &[u32]) -> u32 {
+/// Reads digits as one number.
+pub(crate) fn number(digits: &[u32]) -> u32 {
     digits.iter().fold(0u32, |number, digit| number.wrapping_mul(10).wrapping_add(*digit))
 }
 
 /// True when the last digit is 11 less the weighted sum mod 11, where ten and eleven stand for `ten` and 0.
-fn mod11(digits: &[u32], weights: &[u32], ten: Option<u32>) -> bool {
+pub(crate) fn mod11(digits: &[u32], weights: &[u32], ten: Option<u32>) -> bool {
     let Some((&check, body)) = digits.split_last() else { return false };
     let expected = match 11 - weighted(body, weights) % 11 {
         11 => Some(0),
@@ -51,10 +49,7 @@ pub(crate) fn cn_uscc(text: &str) -> bool {
     const ALPHABET: &[u8; 31] = b"0123456789ABCDEFGHJKLMNPQRTUWXY";
     const WEIGHTS: [u32; 17] = [1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28];
     let code = alphanumerics(text);
-    let values: Option<Vec<u32>> = code
-        .iter()
-        .map(|byte| ALPHABET.iter().position(|known| known == byte).map(|at| at as u32))
-        .collect();
+    let values: Option<Vec<u32>> = code.iter().map(|byte| ALPHABET.iter().position(|known| known == byte).map(|at| at as u32)).collect();
     let Some(values) = values.filter(|values| values.len() == 18) else { return false };
     !repeated(&values) && (31 - weighted(&values, &WEIGHTS) % 31) % 31 == values[17]
 }
@@ -69,241 +64,38 @@ pub(crate) fn us_ssn(text: &str) -> bool {
 
 /// US individual taxpayer number: 9xx, fourth and fifth digit 50-65, 70-88, 90-92 or 94-99 (IRS).
 pub(crate) fn us_itin(text: &str) -> bool {
-    exactly::<9>(text).is_some_and(|itin| {
-        itin[0] == 9 && matches!(number(&itin[3..5]), 50..=65 | 70..=88 | 90..=92 | 94..=99)
-    })
+    exactly::<9>(text).is_some_and(|itin| itin[0] == 9 && matches!(number(&itin[3..5]), 50..=65 | 70..=88 | 90..=92 | 94..=99))
 }
 
 /// ABA routing number: weights 3-7-1, and a Federal Reserve prefix.
 pub(crate) fn aba_routing(text: &str) -> bool {
     exactly::<9>(text).is_some_and(|aba| {
-        matches!(number(&aba[..2]), 1..=12 | 21..=32 | 61..=72 | 80)
-            && weighted(&aba, &[3, 7, 1, 3, 7, 1, 3, 7, 1]) % 10 == 0
+        matches!(number(&aba[..2]), 1..=12 | 21..=32 | 61..=72 | 80) && weighted(&aba, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
     })
 }
 
 /// US national provider identifier: Luhn over 80840 and the number (45 CFR 162.406).
 pub(crate) fn us_npi(text: &str) -> bool {
-    exactly::<10>(text).is_some_and(|npi| {
-        matches!(npi[0], 1 | 2) && !repeated(&npi) && (luhn_sum(&npi) + 24) % 10 == 0
-    })
+    exactly::<10>(text).is_some_and(|npi| matches!(npi[0], 1 | 2) && !repeated(&npi) && (luhn_sum(&npi) + 24).is_multiple_of(10))
 }
 
 /// US DEA registration: two letters and seven digits, (d1+d3+d5) + 2(d2+d4+d6) ends in d7.
 pub(crate) fn us_dea(text: &str) -> bool {
     let all = digits(text);
     let seven = all.len().checked_sub(7).map(|skip| &all[skip..]);
-    seven.is_some_and(|dea| {
-        weighted(&dea[..6], &[1, 2, 1, 2, 1, 2]) % 10 == dea[6] && !repeated(dea)
-    })
-}
-
-/// NHS number: weights 10 to 2, mod 11 (NHS Data Dictionary).
-pub(crate) fn uk_nhs(text: &str) -> bool {
-    exactly::<10>(text)
-        .is_some_and(|nhs| !repeated(&nhs) && mod11(&nhs, &[10, 9, 8, 7, 6, 5, 4, 3, 2], None))
-}
-
-/// UK national insurance number: prefixes never allocated are refused (HMRC NIM39110).
-pub(crate) fn uk_nino(text: &str) -> bool {
-    let nino = alphanumerics(text);
-    let [a, b, rest @ ..] = nino.as_slice() else { return false };
-    let barred = [b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"];
-    matches!(rest.len(), 6 | 7)
-        && a.is_ascii_alphabetic()
-        && b.is_ascii_alphabetic()
-        && rest[..6].iter().all(u8::is_ascii_digit)
-        && rest.get(6).is_none_or(|last| matches!(last, b'A'..=b'D'))
-        && !b"DFIQUV".contains(a)
-        && !b"DFIQUVO".contains(b)
-        && !barred.contains(&&[*a, *b])
-}
-
-/// Spanish NIF and NIE: letter by mod 23 (Real Decreto 1553/2005).
-pub(crate) fn es_nif(text: &str) -> bool {
-    let mut nif = alphanumerics(text);
-    let Some(letter) = nif.pop() else { return false };
-    match nif.first_mut() {
-        Some(first @ b'X'..=b'Z') => *first = *first - b'X' + b'0',
-        Some(_) => {}
-        None => return false,
-    }
-    nif.len() == 8
-        && nif.iter().all(u8::is_ascii_digit)
-        && {
-            let value = nif.iter().fold(0u32, |n, byte| n * 10 + u32::from(byte - b'0'));
-            b"TRWAGMYFPDXBNJZSQVHLCKE"[(value % 23) as usize] == letter
-        }
-}
-
-/// Italian codice fiscale: control letter by odd and even tables, mod 26 (D.M. 23.12.1976).
-pub(crate) fn it_fiscal_code(text: &str) -> bool {
-    const ODD: [u32; 26] = [
-        1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23,
-    ];
-    let code = alphanumerics(text);
-    if code.len() != 16 || !code[15].is_ascii_uppercase() {
-        return false;
-    }
-    let sum: u32 = code[..15]
-        .iter()
-        .enumerate()
-        .map(|(i, &byte)| {
-            let value = if byte.is_ascii_digit() { byte - b'0' } else { byte - b'A' };
-            if i % 2 == 0 { ODD[usize::from(value)] } else { u32::from(value) }
-        })
-        .sum();
-    u32::from(code[15] - b'A') == sum % 26
-}
-
-/// Polish PESEL: date of birth with the century in the month, weights 1-3-7-9.
-pub(crate) fn pl_pesel(text: &str) -> bool {
-    exactly::<11>(text).is_some_and(|pesel| {
-        let month = number(&pesel[2..4]);
-        let century = [1900, 2000, 2100, 2200, 1800][(month / 20) as usize % 5];
-        calendar(century + number(&pesel[..2]), month % 20, number(&pesel[4..6]))
-            && weighted(&pesel, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]) % 10 == 0
-    })
-}
-
-/// French NIR: key is 97 less the number mod 97, Corsica's 2A and 2B count as 19 and 18 (INSEE).
-pub(crate) fn fr_nir(text: &str) -> bool {
-    let nir = alphanumerics(text);
-    if nir.len() != 15 || !matches!(nir[0], b'1'..=b'4' | b'7' | b'8') {
-        return false;
-    }
-    let department: &[u8] = match &nir[5..7] {
-        b"2A" => b"19",
-        b"2B" => b"18",
-        other => other,
-    };
-    let body: Vec<u8> = nir[..5].iter().chain(department).chain(&nir[7..]).copied().collect();
-    if !body.iter().all(u8::is_ascii_digit) {
-        return false;
-    }
-    let value = |part: &[u8]| part.iter().fold(0u64, |n, byte| n * 10 + u64::from(byte - b'0'));
-    97 - value(&body[..13]) % 97 == value(&body[13..])
-}
-
-/// Dutch BSN: the eleven test, last digit weighted -1.
-pub(crate) fn nl_bsn(text: &str) -> bool {
-    exactly::<9>(text).is_some_and(|bsn| {
-        let sum = weighted(&bsn[..8], &[9, 8, 7, 6, 5, 4, 3, 2]);
-        !repeated(&bsn) && sum % 11 == bsn[8]
-    })
-}
-
-/// Belgian national number: 97 less the first nine digits mod 97, a 2 in front for births since 2000.
-pub(crate) fn be_nn(text: &str) -> bool {
-    exactly::<11>(text).is_some_and(|nn| {
-        let (body, check) = (u64::from(number(&nn[..9])), u64::from(number(&nn[9..])));
-        let key = |n: u64| 97 - n % 97;
-        number(&nn[2..4]) <= 12
-            && number(&nn[4..6]) <= 31
-            && body != 0
-            && (key(body) == check || key(2_000_000_000 + body) == check)
-    })
-}
-
-/// Portuguese NIF: weights 9 to 2, mod 11.
-pub(crate) fn pt_nif(text: &str) -> bool {
-    exactly::<9>(text).is_some_and(|nif| {
-        matches!(nif[0], 1 | 2 | 3 | 5 | 6 | 8 | 9)
-            && !repeated(&nif)
-            && mod11(&nif, &[9, 8, 7, 6, 5, 4, 3, 2], Some(0))
-    })
-}
-
-/// Finnish personal identity code: date, century sign, control character by mod 31 (DVV).
-pub(crate) fn fi_hetu(text: &str) -> bool {
-    let Some(last) = text.bytes().last() else { return false };
-    let sign = text.as_bytes().get(6).copied().unwrap_or(0).to_ascii_uppercase();
-    let Some(digits) = digits(text).get(..9).map(<[u32]>::to_vec) else { return false };
-    let century = match sign {
-        b'+' => 1800,
-        b'-' | b'U'..=b'Y' => 1900,
-        b'A'..=b'F' => 2000,
-        _ => return false,
-    };
-    let control = b"0123456789ABCDEFHJKLMNPRSTUVWXY"[(number(&digits) % 31) as usize];
-    text.len() == 11
-        && calendar(century + number(&digits[4..6]), number(&digits[2..4]), number(&digits[..2]))
-        && control == last.to_ascii_uppercase()
-}
-
-/// Swedish personnummer: Luhn over the last ten digits, and a date (a coordination number adds 60 to the day).
-pub(crate) fn se_personnummer(text: &str) -> bool {
-    let all = digits(text);
-    let Some(short) = all.len().checked_sub(10).map(|skip| &all[skip..]) else { return false };
-    let (month, day) = (number(&short[2..4]), number(&short[4..6]));
-    let day = if day > 60 { day - 60 } else { day };
-    matches!(all.len(), 10 | 12)
-        && calendar(2000, month, day)
-        && !repeated(short)
-        && luhn_sum(short) % 10 == 0
-}
-
-/// Danish CPR: a date; the mod 11 test is no longer kept since 2007 and is not asked for.
-pub(crate) fn dk_cpr(text: &str) -> bool {
-    exactly::<10>(text).is_some_and(|cpr| {
-        !repeated(&cpr) && calendar(2000, number(&cpr[2..4]), number(&cpr[..2]))
-    })
-}
-
-/// Norwegian fødselsnummer: two mod 11 digits (D numbers add 4 to the first digit).
-pub(crate) fn no_fnr(text: &str) -> bool {
-    exactly::<11>(text).is_some_and(|fnr| {
-        let day = number(&fnr[..2]) % 40;
-        calendar(2000, number(&fnr[2..4]) % 40, day)
-            && mod11(&fnr[..10], &[3, 7, 6, 1, 8, 9, 4, 5, 2], None)
-            && mod11(&fnr, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2], None)
-    })
-}
-
-/// Swiss AHV number: 756 and an EAN-13 check digit.
-pub(crate) fn ch_ahv(text: &str) -> bool {
-    exactly::<13>(text).is_some_and(|ahv| {
-        number(&ahv[..3]) == 756
-            && weighted(&ahv, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]) % 10 == 0
-    })
-}
-
-/// Romanian CNP: date and weights 279146358279, mod 11, ten counts as one.
-pub(crate) fn ro_cnp(text: &str) -> bool {
-    exactly::<13>(text).is_some_and(|cnp| {
-        let rest = weighted(&cnp[..12], &[2, 7, 9, 1, 4, 6, 3, 5, 8, 2, 7, 9]) % 11;
-        cnp[0] != 0
-            && calendar(2000, number(&cnp[3..5]), number(&cnp[5..7]))
-            && (if rest == 10 { 1 } else { rest }) == cnp[12]
-    })
-}
-
-/// German tax identification number: ISO 7064 MOD 11,10, and one digit of the first ten occurs two or three times.
-pub(crate) fn de_tax_id(text: &str) -> bool {
-    exactly::<11>(text).is_some_and(|id| {
-        let mut counts = [0; 10];
-        id[..10].iter().for_each(|&digit| counts[digit as usize] += 1);
-        let several = counts.iter().filter(|&&count| count > 1).count();
-        id[0] != 0
-            && several == 1
-            && counts.iter().all(|&count| count <= 3)
-            && iso7064_mod11_10(text)
-    })
+    seven.is_some_and(|dea| weighted(&dea[..6], &[1, 2, 1, 2, 1, 2]) % 10 == dea[6] && !repeated(dea))
 }
 
 /// Canadian SIN: Luhn, first digit neither 0 nor 8.
 pub(crate) fn ca_sin(text: &str) -> bool {
-    exactly::<9>(text)
-        .is_some_and(|sin| !matches!(sin[0], 0 | 8) && !repeated(&sin) && luhn_sum(&sin) % 10 == 0)
+    exactly::<9>(text).is_some_and(|sin| !matches!(sin[0], 0 | 8) && !repeated(&sin) && luhn_sum(&sin).is_multiple_of(10))
 }
 
 /// Brazilian CPF: two mod 11 digits.
 pub(crate) fn br_cpf(text: &str) -> bool {
     exactly::<11>(text).is_some_and(|cpf| {
         let weights = [11, 10, 9, 8, 7, 6, 5, 4, 3, 2];
-        !repeated(&cpf)
-            && mod11(&cpf[..10], &weights[1..], Some(0))
-            && mod11(&cpf, &weights, Some(0))
+        !repeated(&cpf) && mod11(&cpf[..10], &weights[1..], Some(0)) && mod11(&cpf, &weights, Some(0))
     })
 }
 
@@ -311,10 +103,7 @@ pub(crate) fn br_cpf(text: &str) -> bool {
 pub(crate) fn br_cnpj(text: &str) -> bool {
     const WEIGHTS: [u32; 13] = [6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2];
     let values: Vec<u32> = alphanumerics(text).iter().map(|b| u32::from(b - b'0')).collect();
-    values.len() == 14
-        && !repeated(&values)
-        && mod11(&values[..13], &WEIGHTS[1..], Some(0))
-        && mod11(&values, &WEIGHTS, Some(0))
+    values.len() == 14 && !repeated(&values) && mod11(&values[..13], &WEIGHTS[1..], Some(0)) && mod11(&values, &WEIGHTS, Some(0))
 }
 
 /// Chilean RUT: weights 2 to 7 from the right, mod 11, K for ten.
@@ -358,8 +147,7 @@ pub(crate) fn mx_curp(text: &str) -> bool {
 
 /// Australian tax file number: weights 1 4 3 7 5 8 6 9 10, mod 11.
 pub(crate) fn au_tfn(text: &str) -> bool {
-    exactly::<9>(text)
-        .is_some_and(|tfn| !repeated(&tfn) && weighted(&tfn, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0)
+    exactly::<9>(text).is_some_and(|tfn| !repeated(&tfn) && weighted(&tfn, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11))
 }
 
 /// Australian business number: first digit less one, weights, mod 89.
@@ -367,24 +155,20 @@ pub(crate) fn au_abn(text: &str) -> bool {
     exactly::<11>(text).is_some_and(|mut abn| {
         abn[0] != 0 && {
             abn[0] -= 1;
-            weighted(&abn, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]) % 89 == 0
+            weighted(&abn, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]).is_multiple_of(89)
         }
     })
 }
 
 /// Australian company number: weights 8 to 1, complement mod 10.
 pub(crate) fn au_acn(text: &str) -> bool {
-    exactly::<9>(text).is_some_and(|acn| {
-        !repeated(&acn) && (10 - weighted(&acn[..8], &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10 == acn[8]
-    })
+    exactly::<9>(text).is_some_and(|acn| !repeated(&acn) && (10 - weighted(&acn[..8], &[8, 7, 6, 5, 4, 3, 2, 1]) % 10) % 10 == acn[8])
 }
 
 /// Australian Medicare number: weights 1 3 7 9 1 3 7 9, mod 10, the ninth digit.
 pub(crate) fn au_medicare(text: &str) -> bool {
     let all = digits(text);
-    matches!(all.len(), 10 | 11)
-        && (2..=6).contains(&all[0])
-        && weighted(&all[..8], &[1, 3, 7, 9, 1, 3, 7, 9]) % 10 == all[8]
+    matches!(all.len(), 10 | 11) && (2..=6).contains(&all[0]) && weighted(&all[..8], &[1, 3, 7, 9, 1, 3, 7, 9]) % 10 == all[8]
 }
 
 /// Singapore NRIC and FIN: weights 2765432, letter tables for S/T, F/G and M.
@@ -481,7 +265,7 @@ pub(crate) fn tw_id(text: &str) -> bool {
     const LETTERS: &[u8; 26] = b"ABCDEFGHJKLMNPQRSTUVXYWZIO";
     let Some(place) = LETTERS.iter().position(|&letter| letter == id[0]) else { return false };
     let letter = place as u32 + 10;
-    (letter / 10 + letter % 10 * 9 + weighted(&nine, &[8, 7, 6, 5, 4, 3, 2, 1, 1])) % 10 == 0
+    (letter / 10 + letter % 10 * 9 + weighted(&nine, &[8, 7, 6, 5, 4, 3, 2, 1, 1])).is_multiple_of(10)
 }
 
 /// Hong Kong identity card: letters from 10, a missing first one counts 36, weights 9 to 1, mod 11.
@@ -502,7 +286,7 @@ pub(crate) fn hk_hkid(text: &str) -> bool {
     };
     let head = if letters == 1 { 36 * 9 + value(id[0]) * 8 } else { value(id[0]) * 9 + value(id[1]) * 8 };
     let tail: u32 = id[letters..letters + 6].iter().zip([7, 6, 5, 4, 3, 2]).map(|(&b, w)| value(b) * w).sum();
-    (head + tail + last) % 11 == 0
+    (head + tail + last).is_multiple_of(11)
 }
 
 /// Turkish identity number: tenth digit from odd and even sums, eleventh from the sum of all.
@@ -510,10 +294,7 @@ pub(crate) fn tr_tckn(text: &str) -> bool {
     exactly::<11>(text).is_some_and(|id| {
         let odd: u32 = id[..9].iter().step_by(2).sum();
         let even: u32 = id[1..8].iter().step_by(2).sum();
-        id[0] != 0
-            && !repeated(&id)
-            && (odd * 7 + 10 * 9 - even) % 10 == id[9]
-            && id[..10].iter().sum::<u32>() % 10 == id[10]
+        id[0] != 0 && !repeated(&id) && (odd * 7 + 10 * 9 - even) % 10 == id[9] && id[..10].iter().sum::<u32>() % 10 == id[10]
     })
 }
 
@@ -525,31 +306,9 @@ pub(crate) fn th_tnin(text: &str) -> bool {
     })
 }
 
-/// South African identity number: date of birth, citizenship 0 to 2, Luhn.
-pub(crate) fn za_id(text: &str) -> bool {
-    exactly::<13>(text).is_some_and(|id| {
-        calendar(2000, number(&id[2..4]), number(&id[4..6])) && id[10] <= 2 && luhn_sum(&id) % 10 == 0
-    })
-}
-
 /// Israeli identity number: nine digits, weights 1 and 2 as Luhn.
 pub(crate) fn il_id(text: &str) -> bool {
-    exactly::<9>(text).is_some_and(|id| !repeated(&id) && luhn_sum(&id) % 10 == 0)
-}
-
-/// Russian INN: ten digits with one, or twelve with two check digits, mod 11 mod 10.
-pub(crate) fn ru_inn(text: &str) -> bool {
-    const WEIGHTS: [u32; 11] = [3, 7, 2, 4, 10, 3, 5, 9, 4, 6, 8];
-    let inn = digits(text);
-    let check = |length: usize| {
-        weighted(&inn[..length], &WEIGHTS[WEIGHTS.len() - length..]) % 11 % 10 == inn[length]
-    };
-    !repeated(&inn)
-        && match inn.len() {
-            10 => check(9),
-            12 => check(10) && check(11),
-            _ => false,
-        }
+    exactly::<9>(text).is_some_and(|id| !repeated(&id) && luhn_sum(&id).is_multiple_of(10))
 }
 
 #[cfg(test)]
@@ -567,8 +326,12 @@ mod tests {
     }
 
     #[test]
-    fn asian_numbers() {
-        passes(cn_resident_id, &["11010519491231002X", "110105491231002"], &["110105194912310021", "99010519491231002X", "11010519491331002X"]);
+    fn asian_and_australian_numbers() {
+        passes(
+            cn_resident_id,
+            &["11010519491231002X", "110105491231002"],
+            &["110105194912310021", "99010519491231002X", "11010519491331002X"],
+        );
         passes(cn_uscc, &["91350100M000100Y43"], &["91350100M000100Y44", "91350100M000100I43"]);
         passes(sg_nric, &["S1234567D", "G1234567X", "F1234567N", "M1234567K"], &["S1234567E", "A1234567D"]);
         passes(kr_rrn, &["900101-1234567"], &["901301-1234567", "900101-123456"]);
@@ -581,6 +344,10 @@ mod tests {
         passes(hk_hkid, &["A123456(3)", "C668668(9)"], &["A123456(4)"]);
         passes(th_tnin, &["1-2345-67890-12-1"], &["1-2345-67890-12-2"]);
         passes(il_id, &["123456782"], &["123456783"]);
+        passes(au_tfn, &["123 456 782"], &["123 456 783"]);
+        passes(au_abn, &["51 824 753 556"], &["51 824 753 557"]);
+        passes(au_acn, &["004 085 616"], &["004 085 617"]);
+        passes(au_medicare, &["2123 45670 1"], &["2123 45671 1"]);
         passes(tr_tckn, &["10000000146"], &["10000000147"]);
     }
 
@@ -597,31 +364,5 @@ mod tests {
         passes(cl_rut, &["12.345.678-5", "10.000.013-K"], &["12.345.678-6"]);
         passes(ar_cuit, &["20-12345678-6"], &["20-12345678-7"]);
         passes(mx_curp, &["BOXW310820HNERXN09"], &["BOXW310820HNERXN08"]);
-        passes(ru_inn, &["7707083893", "500100732259"], &["7707083894", "500100732258"]);
-    }
-
-    #[test]
-    fn european_african_and_australian_numbers() {
-        passes(uk_nhs, &["943 476 5919"], &["943 476 5918"]);
-        passes(uk_nino, &["AB 12 34 56 C", "AB123456"], &["BG123456C", "DA123456C", "AB123456E"]);
-        passes(es_nif, &["12345678Z", "X1234567L"], &["12345678A"]);
-        passes(it_fiscal_code, &["RSSMRA85T10A562S"], &["RSSMRA85T10A562T"]);
-        passes(pl_pesel, &["44051401359"], &["44051401358", "44131401359"]);
-        passes(fr_nir, &["2 55 08 14 168 025 38"], &["2 55 08 14 168 025 39"]);
-        passes(nl_bsn, &["111222333"], &["111222334"]);
-        passes(be_nn, &["85.07.30-033 28"], &["85.07.30-033 29"]);
-        passes(pt_nif, &["501442600"], &["501442601"]);
-        passes(fi_hetu, &["131052-308T"], &["131052-308U", "321052-308T"]);
-        passes(se_personnummer, &["811228-9874", "19811228-9874"], &["811228-9875", "811328-9874"]);
-        passes(no_fnr, &["15076500565"], &["15076500566"]);
-        passes(ch_ahv, &["756.9217.0769.85"], &["756.9217.0769.84"]);
-        passes(ro_cnp, &["1800101221144"], &["1800101221145"]);
-        passes(de_tax_id, &["86095742719"], &["86095742718"]);
-        passes(za_id, &["8001015009087"], &["8001015009086"]);
-        passes(au_tfn, &["123 456 782"], &["123 456 783"]);
-        passes(au_abn, &["51 824 753 556"], &["51 824 753 557"]);
-        passes(au_acn, &["004 085 616"], &["004 085 617"]);
-        passes(au_medicare, &["2123 45670 1"], &["2123 45671 1"]);
-        passes(dk_cpr, &["311280-1234"], &["321280-1234"]);
     }
 }

@@ -35,9 +35,7 @@ pub(crate) fn ip_public(text: &str) -> bool {
 /// A MAC address (EUI-48) that is neither all zeros nor broadcast.
 pub(crate) fn mac(text: &str) -> bool {
     let nibbles: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    nibbles.len() == 12
-        && !nibbles.iter().all(|&b| b == b'0')
-        && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
+    nibbles.len() == 12 && !nibbles.iter().all(|&b| b == b'0') && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
 }
 
 /// A JSON Web Token (RFC 7519, compact form): the header decodes to a JSON object with `alg` or `typ`.
@@ -71,9 +69,7 @@ const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 /// CRC-32 as in ISO/IEC 13239 (the polynomial of Ethernet and zip), bit by bit: texts are short.
 fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-        })
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 })
     })
 }
 
@@ -108,9 +104,7 @@ fn base64_decode(text: &str) -> Option<Vec<u8>> {
 /// A Bitcoin address: Base58Check (double SHA-256) or Bech32/Bech32m (BIP 173, BIP 350).
 pub(crate) fn bitcoin(text: &str) -> bool {
     match text.get(..3) {
-        Some(head) if head.eq_ignore_ascii_case("bc1") || head.eq_ignore_ascii_case("tb1") => {
-            bech32(text)
-        }
+        Some(head) if head.eq_ignore_ascii_case("bc1") || head.eq_ignore_ascii_case("tb1") => bech32(text),
         _ => base58check(text),
     }
 }
@@ -148,10 +142,7 @@ fn bech32(text: &str) -> bool {
         return false;
     }
     let Some((human, data)) = lower.rsplit_once('1') else { return false };
-    let values: Option<Vec<u8>> = data
-        .bytes()
-        .map(|byte| ALPHABET.iter().position(|&known| known == byte).map(|at| at as u8))
-        .collect();
+    let values: Option<Vec<u8>> = data.bytes().map(|byte| ALPHABET.iter().position(|&known| known == byte).map(|at| at as u8)).collect();
     let Some(values) = values.filter(|values| values.len() >= 6) else { return false };
     let high = human.bytes().map(|b| b >> 5);
     let low = human.bytes().map(|b| b & 31);
@@ -159,10 +150,7 @@ fn bech32(text: &str) -> bool {
     let polymod = all.fold(1u32, |sum, value| {
         let top = sum >> 25;
         let shifted = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
-        GENERATOR
-            .iter()
-            .enumerate()
-            .fold(shifted, |sum, (i, part)| if top >> i & 1 == 1 { sum ^ part } else { sum })
+        GENERATOR.iter().enumerate().fold(shifted, |sum, (i, part)| if top >> i & 1 == 1 { sum ^ part } else { sum })
     });
     polymod == 1 || polymod == 0x2bc8_30a3
 }
@@ -170,9 +158,7 @@ fn bech32(text: &str) -> bool {
 /// A UUID with a version of 1 to 8 and the variant of RFC 9562.
 pub(crate) fn uuid(text: &str) -> bool {
     let hex: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    hex.len() == 32
-        && (b'1'..=b'8').contains(&hex[12])
-        && matches!(hex[16].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b')
+    hex.len() == 32 && (b'1'..=b'8').contains(&hex[12]) && matches!(hex[16].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b')
 }
 
 #[cfg(test)]

@@ -15,6 +15,12 @@ use crate::syntax;
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest literal the prefilter looks for, in bytes; more would not make it rarer.
 const LITERAL_BYTES_MAX: usize = 20;
+/// Shortest literal worth looking for, in bytes.
+const LITERAL_BYTES_MIN: usize = 3;
+/// Literals whose searches are expected to cost less than this, per byte of text, need not be longer.
+const RARE_ENOUGH: f64 = 1e-5;
+/// What one more literal costs the prefilter, in the same measure as searches.
+const LITERAL_COST: f64 = 2e-5;
 /// Alternatives are compiled one by one when together they are expected to start a search more often than this, per byte.
 const SPLIT_COST: f64 = 0.2;
 
@@ -138,10 +144,7 @@ fn bounded(rule: &Rule, hir: Hir) -> Result<(Hir, usize), String> {
 }
 
 fn regex(hir: &Hir) -> Result<meta::Regex, String> {
-    let config = meta::Regex::config()
-        .utf8_empty(false)
-        .nfa_size_limit(Some(PATTERN_BYTES_MAX))
-        .hybrid_cache_capacity(4 * 1024 * 1024);
+    let config = meta::Regex::config().utf8_empty(false).nfa_size_limit(Some(PATTERN_BYTES_MAX)).hybrid_cache_capacity(4 * 1024 * 1024);
     meta::Regex::builder().configure(config).build_from_hir(hir).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         format!("pattern is too large: {}", cause.unwrap_or_else(|| error.to_string()))
@@ -184,42 +187,53 @@ fn cheapest(hir: &Hir, rule: &Rule, max: usize) -> (Plan, f64) {
     let mut before = 0usize;
     for (i, part) in parts.iter().enumerate().take(64) {
         let tail = Hir::concat(parts[i..].to_vec());
-        if let Some(literals) = required_literals(&tail) {
-            let cost = literals.iter().map(|literal| rate(literal)).sum::<f64>();
-            let reach = if before == 0 { SEARCH } else { SEARCH + before as f64 + max as f64 };
-            offer(Plan::Literals { literals, before }, cost * reach);
+        let reach = if before == 0 { SEARCH } else { SEARCH + (before + max) as f64 };
+        if let Some(literals) = required_literals(&tail, reach) {
+            let (cost, many) = (total_rate(&literals), literals.len() as f64 * LITERAL_COST);
+            offer(Plan::Literals { literals, before }, cost * reach + many);
         }
         before = before.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
     }
     if !rule.keywords.is_empty() {
-        let literals: Vec<Vec<u8>> =
-            rule.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
-        let cost = literals.iter().map(|literal| rate(literal)).sum::<f64>();
-        offer(Plan::Literals { literals, before: max }, cost * reach);
+        let literals: Vec<Vec<u8>> = rule.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
+        let (cost, many) = (total_rate(&literals), literals.len() as f64 * LITERAL_COST);
+        offer(Plan::Literals { literals, before: max }, cost * reach + many);
     }
     best
 }
 
-/// Returns literals one of which every match begins with, in lower case.
-fn required_literals(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+/// Returns literals one of which every match begins with, in lower case; `reach` is what a search for one costs.
+fn required_literals(hir: &Hir, reach: f64) -> Option<Vec<Vec<u8>>> {
     let mut extractor = Extractor::new();
     extractor.limit_class(16).limit_repeat(8).limit_literal_len(LITERAL_BYTES_MAX).limit_total(200);
     let sequence = extractor.extract(hir);
-    let mut literals: Vec<Vec<u8>> =
-        sequence.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
+    let literals: Vec<Vec<u8>> = sequence.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
     if literals.is_empty() || literals.iter().any(Vec::is_empty) {
         return None;
     }
-    literals.sort();
-    literals.dedup();
+    // The shortest heads that are rare enough: fewer and shorter literals keep the prefilter small and fast.
+    let lengths = (LITERAL_BYTES_MIN..LITERAL_BYTES_MAX).map(|length| heads(&literals, length));
+    let rare = |heads: &Vec<Vec<u8>>| total_rate(heads) * reach < RARE_ENOUGH;
+    Some(lengths.into_iter().find(rare).unwrap_or_else(|| heads(&literals, LITERAL_BYTES_MAX)))
+}
+
+/// Cuts literals to a length and drops those that begin with another.
+fn heads(literals: &[Vec<u8>], length: usize) -> Vec<Vec<u8>> {
+    let mut heads: Vec<Vec<u8>> = literals.iter().map(|literal| literal[..literal.len().min(length)].to_vec()).collect();
+    heads.sort();
+    heads.dedup();
     // Sorted, so a literal that begins with another follows it.
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    for literal in literals {
-        if !kept.last().is_some_and(|shorter| literal.starts_with(shorter)) {
-            kept.push(literal);
+    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(heads.len());
+    for head in heads {
+        if !kept.last().is_some_and(|shorter| head.starts_with(shorter)) {
+            kept.push(head);
         }
     }
-    Some(kept)
+    kept
+}
+
+fn total_rate(literals: &[Vec<u8>]) -> f64 {
+    literals.iter().map(|literal| rate(literal)).sum()
 }
 
 /// Guesses how often a literal occurs per byte of ordinary text, from the frequencies of its letters in English.
@@ -229,8 +243,8 @@ fn rate(literal: &[u8]) -> f64 {
 
 fn byte_rate(byte: u8) -> f64 {
     const LETTERS: [f64; 26] = [
-        0.065, 0.012, 0.022, 0.034, 0.101, 0.018, 0.016, 0.05, 0.056, 0.001, 0.006, 0.033, 0.02, 0.056,
-        0.06, 0.015, 0.001, 0.048, 0.05, 0.073, 0.022, 0.008, 0.019, 0.0015, 0.016, 0.0007,
+        0.065, 0.012, 0.022, 0.034, 0.101, 0.018, 0.016, 0.05, 0.056, 0.001, 0.006, 0.033, 0.02, 0.056, 0.06, 0.015, 0.001, 0.048, 0.05,
+        0.073, 0.022, 0.008, 0.019, 0.0015, 0.016, 0.0007,
     ];
     match byte.to_ascii_lowercase() {
         letter @ b'a'..=b'z' => LETTERS[usize::from(letter - b'a')],

@@ -97,19 +97,12 @@ impl Cleared {
 ///
 /// Texts without a list of findings were not screened, and are refused.
 #[must_use]
-pub fn decide(
-    policy: &Policy,
-    texts: &[Text<'_>],
-    findings: &[Vec<Finding>],
-    signal: &ModelSignal,
-) -> Decision {
+pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], signal: &ModelSignal) -> Decision {
     let all = || findings.iter().flatten();
     let severity = all().map(|finding| finding.rule.severity).max();
     let (guard, failed_open) = guard_action(policy.guard(), signal);
-    let unredactable = texts
-        .iter()
-        .zip(findings)
-        .any(|(text, found)| !text.redactable && found.iter().any(|finding| finding.action == Action::Redact));
+    let unredactable =
+        texts.iter().zip(findings).any(|(text, found)| !text.redactable && found.iter().any(|finding| finding.action == Action::Redact));
     let rules = all().map(|finding| finding.action).max().unwrap_or(Action::Allow);
     let reason = if rules == Action::Block {
         Some(RefusalReason::Rule)
@@ -136,8 +129,7 @@ pub fn decide(
         _ => Outcome::Forward(cleared(texts, findings, action)),
     };
     // In monitor mode a classifier that gave no answer lets the text pass too.
-    let failed_open = failed_open
-        || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
+    let failed_open = failed_open || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
     Decision { action, intended, severity, failed_open, outcome }
 }
 
@@ -181,4 +173,100 @@ pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     categories.sort();
     categories.dedup();
     Refusal { rules, categories, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Direction, Encoding, Role};
+
+    const PACK: &str = "
+pack: p
+rules:
+  - { id: name-a, title: t, category: pii, severity: high, literals: [alpha], why: w, must_match: [alpha], must_not_match: [x] }
+  - { id: NAME_B, title: t, category: injection, severity: medium, literals: [bravo], why: w, must_match: [bravo], must_not_match: [x] }
+  - { id: NAME_C, title: t, category: sensitive, severity: low, literals: [charlie], why: w, must_match: [charlie], must_not_match: [x] }
+";
+
+    fn policy(extra: &str) -> Policy {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.yaml"), PACK).unwrap();
+        let path = folder.path().join("policy.yaml");
+        let actions = "actions: { request: { pii: redact, injection: block, sensitive: flag } }";
+        std::fs::write(&path, format!("name: p\npacks: [p.yaml]\n{actions}\n{extra}\n")).unwrap();
+        Policy::load(&path).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn decided(policy: &Policy, redactable: bool, texts: &[&str], signal: &ModelSignal) -> Decision {
+        let text = |&text| Text { role: Role::User, encoding: Encoding::Plain, redactable, text };
+        let texts: Vec<Text<'_>> = texts.iter().map(text).collect();
+        let findings: Vec<_> = texts.iter().map(|text| policy.screen(Direction::Request, text)).collect();
+        decide(policy, &texts, &findings, signal)
+    }
+
+    fn refused(decision: &Decision) -> (&[String], RefusalReason) {
+        match &decision.outcome {
+            Outcome::Refuse(refusal) => (&refusal.rules, refusal.reason),
+            Outcome::Forward(_) => panic!("forwarded"),
+        }
+    }
+
+    fn scored(score: f32) -> ModelSignal {
+        ModelSignal::Scored { label: "injection".into(), score }
+    }
+
+    #[test]
+    fn the_strongest_action_over_all_texts_decides() {
+        let policy = policy("");
+        let none = decided(&policy, true, &["x"], &ModelSignal::Skipped);
+        assert_eq!((none.action, none.severity), (Action::Allow, None));
+        let flag = decided(&policy, true, &["charlie"], &ModelSignal::Skipped);
+        assert_eq!((flag.action, flag.severity), (Action::Flag, Some(Severity::Low)));
+        let redact = decided(&policy, true, &["x", "an alpha, charlie"], &ModelSignal::Skipped);
+        assert_eq!(redact.action, Action::Redact);
+        let Outcome::Forward(cleared) = redact.outcome else { panic!("refused") };
+        assert_eq!((cleared.len(), cleared.redacted(0), cleared.redacted(1)), (2, None, Some("an [NAME_A], charlie")));
+        let block = decided(&policy, true, &["alpha", "bravo"], &ModelSignal::Skipped);
+        assert_eq!(refused(&block), (&["NAME_B".to_owned()][..], RefusalReason::Rule));
+    }
+
+    #[test]
+    fn what_cannot_be_rewritten_is_refused() {
+        let block = decided(&policy(""), false, &["alpha"], &ModelSignal::Skipped);
+        assert_eq!(refused(&block), (&["name-a".to_owned()][..], RefusalReason::Unredactable));
+        let unscreened = Text { role: Role::User, encoding: Encoding::Plain, redactable: true, text: "x" };
+        let decision = decide(&policy(""), &[unscreened], &[], &ModelSignal::Skipped);
+        assert_eq!(decision.action, Action::Block);
+    }
+
+    #[test]
+    fn the_classifier_flags_and_blocks_at_the_policys_scores() {
+        let policy = policy("guard: { flag_at: 0.5, block_at: 0.8 }");
+        for (score, action) in
+            [(0.49, Action::Allow), (0.5, Action::Flag), (0.79, Action::Flag), (0.8, Action::Block), (f32::NAN, Action::Block)]
+        {
+            assert_eq!(decided(&policy, true, &["x"], &scored(score)).action, action, "{score}");
+        }
+        assert_eq!(refused(&decided(&policy, true, &["x"], &scored(0.9))).1, RefusalReason::Model);
+    }
+
+    #[test]
+    fn a_classifier_that_is_away_closes_the_gate_unless_the_policy_says_otherwise() {
+        let away = ModelSignal::Unavailable { reason: "late".into() };
+        let closed = decided(&policy(""), true, &["x"], &away);
+        assert!(!closed.failed_open && refused(&closed).1 == RefusalReason::GuardUnavailable);
+        let open = decided(&policy("guard: { unavailable: allow }"), true, &["x"], &away);
+        assert!(open.failed_open && open.action == Action::Allow);
+    }
+
+    #[test]
+    fn monitor_mode_says_what_it_would_do_and_changes_nothing() {
+        let policy = policy("mode: monitor");
+        for text in ["alpha", "bravo"] {
+            let decision = decided(&policy, true, &[text], &ModelSignal::Skipped);
+            assert_eq!(decision.action, Action::Flag);
+            assert!(decision.intended >= Action::Redact);
+            assert!(matches!(decision.outcome, Outcome::Forward(cleared) if cleared.redacted(0).is_none()));
+        }
+    }
 }

@@ -37,14 +37,8 @@ impl Hold {
             .nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
         let hirs: Vec<_> = matchers.iter().map(|matcher| &matcher.hir).collect();
         let too_large = |error: &dyn std::fmt::Display| format!("all patterns together are too large: {error}");
-        let nfa = thompson::Compiler::new()
-            .configure(config)
-            .build_many_from_hir(&hirs)
-            .map_err(|error| too_large(&error))?;
-        let config = DFA::config()
-            .match_kind(MatchKind::All)
-            .cache_capacity(CACHE_BYTES)
-            .skip_cache_capacity_check(true);
+        let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&hirs).map_err(|error| too_large(&error))?;
+        let config = DFA::config().match_kind(MatchKind::All).cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true);
         let dfa = DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| too_large(&error))?;
         let maker = dfa.clone();
         Ok(Self { dfa, caches: Pool::new(Box::new(move || maker.create_cache())), reach })
@@ -56,7 +50,7 @@ impl Hold {
         let mut open = views.stop();
         for view in views.searched() {
             let text = views.text(view);
-            let from = views.from_raw(view, from).max(text.len().saturating_sub(self.reach));
+            let from = views.at_raw(view, from).max(text.len().saturating_sub(self.reach));
             let mut starts = (from..text.len()).filter(|&at| text.is_char_boundary(at));
             if let Some(start) = starts.find(|&start| self.lives(&mut cache, text.as_bytes(), start)) {
                 open = open.min(views.raw_start(view, start));

@@ -51,12 +51,69 @@ fn blocking() -> &'static Arc<Policy> {
 }
 
 const PIECES: &[&str] = &[
-    "4111 1111 1111 1111", "4111111111111111", "5500-0000-0000-0004", "４１１１１１１１１１１１１１１１", "41\u{200b}11 1111\u{ad} 1111 1111",
-    "phone ", "电话", "phones ", "415-555-0199", "4155550199", "a.b@c.de", "ｊａｎｅ＠example.com", "@", ".", "sk-a1B2c3D4e5", "sk-",
-    "sk-aaaaaaaaaa", "sk-example1234", "password: hunter22 ", "password", ":", " = ", "-----BEGIN KEY-----", "-----END KEY-----",
-    "make a bomb", "make  a ", "bomb", "制造炸弹", "制造", "ignore all instructions", "іgnоre ", "ignore ", "instructions", "instruction",
-    "s", "1234", "12", "7", " ", "\n", "-", "\"", "\\", "\\n", "\\u0034", "\\u00", "\u{200b}", "\u{301}", "é", "ß", "…", "👩‍👩‍👧", "🇬🇧",
-    "中文，", "می‌خواهم", "the quick brown fox jumps over the lazy dog ", "{", "}", ",", "[", "]", "true", "-5",
+    "4111 1111 1111 1111",
+    "4111111111111111",
+    "5500-0000-0000-0004",
+    "４１１１１１１１１１１１１１１１",
+    "41\u{200b}11 1111\u{ad} 1111 1111",
+    "phone ",
+    "电话",
+    "phones ",
+    "415-555-0199",
+    "4155550199",
+    "a.b@c.de",
+    "ｊａｎｅ＠example.com",
+    "@",
+    ".",
+    "sk-a1B2c3D4e5",
+    "sk-",
+    "sk-aaaaaaaaaa",
+    "sk-example1234",
+    "password: hunter22 ",
+    "password",
+    ":",
+    " = ",
+    "-----BEGIN KEY-----",
+    "-----END KEY-----",
+    "make a bomb",
+    "make  a ",
+    "bomb",
+    "制造炸弹",
+    "制造",
+    "ignore all instructions",
+    "іgnоre ",
+    "ignore ",
+    "instructions",
+    "instruction",
+    "s",
+    "1234",
+    "12",
+    "7",
+    " ",
+    "\n",
+    "-",
+    "\"",
+    "\\",
+    "\\n",
+    "\\u0034",
+    "\\u00",
+    "\u{200b}",
+    "\u{301}",
+    "é",
+    "ß",
+    "…",
+    "👩‍👩‍👧",
+    "🇬🇧",
+    "中文，",
+    "می‌خواهم",
+    "the quick brown fox jumps over the lazy dog ",
+    "{",
+    "}",
+    ",",
+    "[",
+    "]",
+    "true",
+    "-5",
 ];
 
 fn mixed() -> impl Strategy<Value = String> {
@@ -215,7 +272,9 @@ fn short_texts_cut_twice_anywhere_equal_their_whole() {
 fn long_invisible_runs_and_distant_context_stream_the_same() {
     let hidden = "\u{200b}".repeat(200);
     let padding = "x ".repeat(52);
-    for text in [format!("1{hidden}4111111111111111"), format!("phone {padding}4155550199 {padding}4155550199"), format!("a{hidden} sk-a1B2c3D4e5")] {
+    for text in
+        [format!("1{hidden}4111111111111111"), format!("phone {padding}4155550199 {padding}4155550199"), format!("a{hidden} sk-a1B2c3D4e5")]
+    {
         same(redacting(), Encoding::Plain, &text, &boundaries(&text));
     }
 }
@@ -237,4 +296,18 @@ fn a_stream_that_never_becomes_certain_is_refused_at_its_bound() {
     let mut stream = StreamScreen::new(Arc::clone(redacting()), Direction::Response, Role::Assistant, Encoding::Json);
     let refused = (0..100).any(|_| stream.push(&"9".repeat(1000)).refusal.is_some());
     assert!(refused && stream.push("more").text.is_empty() && stream.finish().text.is_empty());
+}
+
+/// The shipped rules, too: every example of every pack, in the middle of other text, one character at a time.
+#[test]
+fn every_example_of_the_default_policy_streams_as_its_whole() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy.yaml");
+    let policy = Arc::new(Policy::load(&path).unwrap_or_else(|error| panic!("{error}")));
+    let examples = policy.examples();
+    for pair in examples.chunks(2) {
+        let text = format!("Hello, 你好: {} and so on", pair.join(" then "));
+        same(&policy, Encoding::Plain, &text, &boundaries(&text));
+        let json = serde_json::json!({ "a": text, "n": 4_111_111_111_111_111_u64 }).to_string();
+        same(&policy, Encoding::Json, &json, &boundaries(&json));
+    }
 }

@@ -1,6 +1,7 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
 mod check;
+mod check_europe;
 mod check_national;
 mod check_token;
 mod compile;
@@ -27,9 +28,6 @@ mod words;
 
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
 pub use error::{Fault, PolicyError};
-pub use model::{
-    Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity,
-    Text, Unscreenable,
-};
+pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
 pub use policy::{Policy, TestFailure};
 pub use stream::{Step, StreamScreen};

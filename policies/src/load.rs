@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -45,8 +44,7 @@ pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
         return Err(PolicyError::Faults(faults));
     }
     let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { form, engine, version })
-        .map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+    Policy::new(Loaded { form, engine, version }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
 }
 
 impl From<Fault> for PolicyError {
@@ -145,7 +143,73 @@ fn shown(text: &str) -> String {
     format!("{cut:?}")
 }
 
-/// Shares a rule's public face.
-pub(crate) fn face(rule: &Rule) -> Arc<crate::model::RuleInfo> {
-    Arc::clone(&rule.info)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(policy: &str, pack: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.yaml"), pack).unwrap();
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, policy).unwrap();
+        match load(&path) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string().replace(&format!("{}/", folder.path().display()), ""),
+        }
+    }
+
+    fn rule(extra: &str) -> String {
+        let examples = "must_match: [abc1], must_not_match: [x]";
+        format!("pack: p\nrules:\n  - {{ id: R, title: t, category: pii, severity: low, why: w, {examples}, {extra} }}\n")
+    }
+
+    const POLICY: &str = "name: p\npacks: [p.yaml]\n";
+
+    #[test]
+    fn a_good_rule_loads() {
+        assert_eq!(error(POLICY, &rule("pattern: 'abc\\d'")), "");
+    }
+
+    #[test]
+    fn a_bad_rule_is_refused_with_its_file_line_id_and_a_hint() {
+        for (extra, expected) in [
+            ("pattern: 'abc\\d+'", "pattern has no upper bound"),
+            ("pattern: '(?=a)abc1'", "look-around"),
+            ("pattern: 'a{0,3}'", "matches the empty text"),
+            ("pattern: 'abc\\d', check: lunh", "unknown check lunh; known are luhn"),
+            ("pattern: 'abc\\d', group: 1", "group 1 does not exist"),
+            ("pattern: 'abc\\d', literals: [a]", "give either pattern"),
+            ("pattern: 'abc\\d', score: 1.5", "score must be between"),
+            ("pattern: 'abd\\d'", "must_match example 0 is not found: \"abc1\""),
+            ("pattern: 'abc\\d|x'", "must_not_match example 0 is found: \"x\""),
+        ] {
+            let error = error(POLICY, &rule(extra));
+            assert!(error.starts_with("p.yaml:3: rule R: ") && error.contains(expected), "{extra}: {error}");
+        }
+        let unknown = error(POLICY, &rule("pattern: 'abc\\d', scroe: 1"));
+        assert!(unknown.starts_with("p.yaml:3") && unknown.contains("scroe"), "{unknown}");
+    }
+
+    #[test]
+    fn a_bad_policy_is_refused_too() {
+        let pack = rule("pattern: 'abc\\d'");
+        for (policy, expected) in [
+            ("name: p\npacks: [q.yaml]\n", "q.yaml: cannot be read"),
+            ("name: p\npacks: [p.yaml, p.yaml]\n", "the id is already used at p.yaml:3"),
+            ("name: p\npacks: [p.yaml]\ndisable: [S]\n", "policy.yaml:3: disable: no pack has a rule S"),
+            ("name: p\npacks: [p.yaml]\nrules: { S: { request: block } }\n", "no pack has a rule S"),
+            ("name: p\npacks: [p.yaml]\nthreshold: 2\n", "threshold: must be between"),
+            ("name: p\npacks: [p.yaml]\nmodus: monitor\n", "modus"),
+            ("name: p\npacks: [p.yaml]\nguard: { flag_at: 0.9, block_at: 0.5 }\n", "flag_at not above block_at"),
+        ] {
+            let error = error(policy, &pack);
+            assert!(error.contains(expected), "{policy}: {error}");
+        }
+    }
+
+    #[test]
+    fn all_faults_are_listed_at_once() {
+        let pack = "pack: p\nrules:\n  - { id: A, title: t, category: pii, severity: low, why: w, must_match: [a, b], must_not_match: [x], literals: [x] }\n";
+        assert_eq!(error(POLICY, pack).lines().count(), 3);
+    }
 }

@@ -103,14 +103,8 @@ pub enum Category {
 
 impl Category {
     /// All categories.
-    pub const ALL: [Category; 6] = [
-        Category::Pii,
-        Category::Secret,
-        Category::Injection,
-        Category::Jailbreak,
-        Category::CodeAttack,
-        Category::Sensitive,
-    ];
+    pub const ALL: [Category; 6] =
+        [Category::Pii, Category::Secret, Category::Injection, Category::Jailbreak, Category::CodeAttack, Category::Sensitive];
 
     /// Returns the name used in packs, policy files and events.
     #[must_use]
@@ -142,8 +136,7 @@ pub enum Severity {
 
 impl Severity {
     /// All severities, mildest first.
-    pub const ALL: [Severity; 4] =
-        [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
+    pub const ALL: [Severity; 4] = [Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
 
     /// Returns the name used in packs, policy files and events.
     #[must_use]
@@ -234,11 +227,7 @@ impl RuleInfo {
     /// Returns what stands in the place of redacted text: the id in capitals, in brackets.
     #[must_use]
     pub fn redaction_tag(&self) -> String {
-        let word: String = self
-            .id
-            .chars()
-            .map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() })
-            .collect();
+        let word: String = self.id.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_uppercase() }).collect();
         format!("[{word}]")
     }
 }

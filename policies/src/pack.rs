@@ -213,9 +213,7 @@ fn checked(pack: &str, origin: Origin, form: RuleForm) -> Result<Rule, String> {
         return Err("a keyword is empty".into());
     }
     let check = match form.check {
-        Some(name) => Some(check::by_name(&name).ok_or_else(|| {
-            format!("unknown check {name}; known are {}", check::names())
-        })?),
+        Some(name) => Some(check::by_name(&name).ok_or_else(|| format!("unknown check {name}; known are {}", check::names()))?),
         None => None,
     };
     if !(0.0..=1.0).contains(&form.score) {
@@ -280,8 +278,5 @@ fn context(form: ContextForm) -> Result<Context, String> {
 }
 
 fn examples(texts: Vec<Spanned<String>>) -> Vec<Example> {
-    texts
-        .into_iter()
-        .map(|text| Example { line: text.referenced.line(), text: text.value })
-        .collect()
+    texts.into_iter().map(|text| Example { line: text.referenced.line(), text: text.value }).collect()
 }

@@ -1,15 +1,13 @@
 //! A policy: the packs it names, compiled, and what it says is done about what they find.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::decide::decide;
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::load;
-use crate::model::{
-    Action, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Text, Unscreenable,
-};
+use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Text, Unscreenable};
 use crate::policy_form::{GuardForm, PolicyForm};
 use crate::resolve::resolve;
 use crate::scan::{Candidate, Engine};
@@ -72,8 +70,7 @@ impl Policy {
             });
             own.unwrap_or_else(|| form.actions.action(direction, info.category, info.severity))
         };
-        let actions =
-            engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
+        let actions = engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
         let policy = Policy { form, version, engine, actions, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
@@ -170,14 +167,26 @@ impl Policy {
     }
 
     pub(crate) fn candidates(&self, direction: Direction, role: Role, views: &Views<'_>, from: usize) -> Vec<Candidate> {
-        let active = |rule: usize| {
-            self.engine.rules[rule].scope.holds(direction, role) && self.action(direction, rule) > Action::Allow
-        };
+        let active = |rule: usize| self.engine.rules[rule].scope.holds(direction, role) && self.action(direction, rule) > Action::Allow;
         self.engine.candidates(views, from, self.form.threshold, &active)
     }
 
     pub(crate) fn resolve(&self, direction: Direction, candidates: Vec<Candidate>) -> Vec<Finding> {
-        resolve(candidates, &|rule| (load::face(&self.engine.rules[rule]), self.action(direction, rule)))
+        resolve(candidates, &|rule| (Arc::clone(&self.engine.rules[rule].info), self.action(direction, rule)))
+    }
+
+    /// Returns every example text of every rule.
+    #[cfg(test)]
+    pub(crate) fn examples(&self) -> Vec<String> {
+        let rules = self.engine.rules.iter();
+        let examples = rules.flat_map(|rule| rule.must_match.iter().chain(&rule.must_not_match));
+        examples.map(|example| example.text.clone()).collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn profile(&self, text: &str) -> String {
+        let active = |rule: usize| self.engine.rules[rule].scope.holds(Direction::Request, Role::User);
+        self.engine.profile(&Views::new(text, Encoding::Plain, true), &active)
     }
 
     fn action(&self, direction: Direction, rule: usize) -> Action {

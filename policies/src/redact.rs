@@ -139,6 +139,7 @@ impl JsonState {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "one finding is a list of one span")]
 mod tests {
     use super::*;
     use crate::model::{Category, RuleInfo, Severity};

@@ -13,10 +13,7 @@ use crate::model::{Action, Finding, RuleInfo};
 use crate::scan::Candidate;
 
 /// Resolves candidates into disjoint findings, sorted by start.
-pub(crate) fn resolve(
-    mut candidates: Vec<Candidate>,
-    info: &dyn Fn(usize) -> (Arc<RuleInfo>, Action),
-) -> Vec<Finding> {
+pub(crate) fn resolve(mut candidates: Vec<Candidate>, info: &dyn Fn(usize) -> (Arc<RuleInfo>, Action)) -> Vec<Finding> {
     candidates.sort_by_key(|candidate| (candidate.span.start, candidate.span.end));
     let mut findings = Vec::with_capacity(candidates.len());
     let mut cluster: Vec<Finding> = Vec::new();
@@ -39,19 +36,16 @@ fn settle(mut cluster: Vec<Finding>) -> Vec<Finding> {
         return cluster;
     }
     cluster.sort_by(|a, b| {
-        let key = |finding: &Finding| {
-            (Reverse(finding.action), Reverse(finding.rule.severity), Reverse(finding.span.len()), finding.span.start)
-        };
+        let key =
+            |finding: &Finding| (Reverse(finding.action), Reverse(finding.rule.severity), Reverse(finding.span.len()), finding.span.start);
         key(a).cmp(&key(b)).then_with(|| a.rule.id.cmp(&b.rule.id)).then(b.score.total_cmp(&a.score))
     });
     // Kept sorted by start and disjoint.
     let mut taken: Vec<Finding> = Vec::new();
     for candidate in cluster {
         let pieces = uncovered(&taken, &candidate.span);
-        if pieces.len() != 1 || pieces[0] != candidate.span {
-            if candidate.action < Action::Redact {
-                continue;
-            }
+        if (pieces.len() != 1 || pieces[0] != candidate.span) && candidate.action < Action::Redact {
+            continue;
         }
         for span in pieces {
             let at = taken.partition_point(|finding| finding.span.start < span.start);
@@ -92,12 +86,8 @@ mod tests {
     use crate::model::{Category, Severity};
 
     fn found(list: &[(&str, Severity, Action, Range<usize>)]) -> Vec<(String, Range<usize>)> {
-        let candidates = list.iter().enumerate().map(|(rule, (.., span))| Candidate {
-            rule,
-            span: span.clone(),
-            extent: span.clone(),
-            score: 1.0,
-        });
+        let candidates =
+            list.iter().enumerate().map(|(rule, (.., span))| Candidate { rule, span: span.clone(), extent: span.clone(), score: 1.0 });
         let info = |rule: usize| {
             let (id, severity, action, _) = &list[rule];
             let info = RuleInfo {

@@ -13,7 +13,7 @@ use regex_automata::{Anchored, Input};
 use crate::compile::{Matcher, Matchers};
 use crate::pack::Rule;
 use crate::view::{Views, boundary_up};
-use crate::words::ContextWords;
+use crate::words::{ContextWords, spaced};
 
 /// How many raw bytes before a match are looked at for context words.
 pub(crate) const CONTEXT_BYTES: usize = 120;
@@ -49,17 +49,11 @@ struct Window {
 impl Engine {
     /// Finds all candidates that start at raw byte `from` or later and score `threshold` or more, for rules that `active`
     /// says yes to.
-    pub(crate) fn candidates(
-        &self,
-        views: &Views<'_>,
-        from: usize,
-        threshold: f32,
-        active: &dyn Fn(usize) -> bool,
-    ) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, threshold: f32, active: &dyn Fn(usize) -> bool) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for view in views.searched() {
             let text = views.text(view);
-            let from = views.from_raw(view, from);
+            let from = views.at_raw(view, from);
             let mut search = Search { engine: self, threshold, views, view, text, out: &mut candidates };
             let mut behind = (usize::MAX, 0);
             for window in self.windows(text, from, active) {
@@ -80,7 +74,7 @@ impl Engine {
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
     fn windows(&self, text: &str, from: usize, active: &dyn Fn(usize) -> bool) -> Vec<Window> {
         let matchers = &self.matchers;
-        let mut windows = Collected { windows: Vec::new(), last: vec![usize::MAX; matchers.all.len()] };
+        let mut windows = Collected::new(matchers.all.len());
         let input = aho_corasick::Input::new(text).span(from..text.len());
         for hit in matchers.literals.find_overlapping_iter(input) {
             for lead in &matchers.leads[hit.pattern()] {
@@ -102,8 +96,7 @@ impl Engine {
 
     /// Opens windows where enough digits stand close together.
     fn digit_windows(&self, text: &str, from: usize, active: &dyn Fn(usize) -> bool, windows: &mut Collected) {
-        let places: Vec<usize> =
-            (from..text.len()).filter(|&at| text.as_bytes()[at].is_ascii_digit()).collect();
+        let places: Vec<usize> = (from..text.len()).filter(|&at| text.as_bytes()[at].is_ascii_digit()).collect();
         for &(matcher, count) in &self.matchers.digits {
             let Matcher { rule, max, .. } = self.matchers.all[matcher];
             if places.len() < count || !active(rule) {
@@ -122,32 +115,60 @@ impl Engine {
 /// Windows as they are found, each joined to its matcher's last one when they touch.
 struct Collected {
     windows: Vec<Window>,
-    last: Vec<usize>,
+    /// For each window, the one of the same matcher found before it.
+    previous: Vec<u32>,
+    /// For each matcher, its last window.
+    last: Vec<u32>,
 }
 
+/// No window.
+const NONE: u32 = u32::MAX;
+
 impl Collected {
+    fn new(matchers: usize) -> Self {
+        Self { windows: Vec::new(), previous: Vec::new(), last: vec![NONE; matchers] }
+    }
+
     fn add(&mut self, matcher: usize, low: usize, high: usize) {
-        if let Some(window) = self.windows.get_mut(self.last[matcher]) {
-            if low <= window.high + 1 && high + 1 >= window.low {
-                window.low = window.low.min(low);
-                window.high = window.high.max(high);
-                return;
-            }
+        let last = self.last[matcher];
+        if let Some(window) = self.windows.get_mut(last as usize)
+            && low <= window.high + 1
+            && high + 1 >= window.low
+        {
+            window.low = window.low.min(low);
+            window.high = window.high.max(high);
+            return;
         }
-        self.last[matcher] = self.windows.len();
+        self.last[matcher] = self.windows.len() as u32;
+        self.previous.push(last);
         self.windows.push(Window { matcher, low, high });
     }
 
-    fn in_order(mut self) -> Vec<Window> {
-        self.windows.sort_unstable_by_key(|window| (window.matcher, window.low));
-        self.windows.dedup_by(|later, kept| {
+    /// Returns the windows matcher by matcher, each matcher's in order and disjoint.
+    fn in_order(self) -> Vec<Window> {
+        let mut ordered: Vec<Window> = Vec::with_capacity(self.windows.len());
+        for &last in &self.last {
+            let first = ordered.len();
+            let mut at = last as usize;
+            while let Some(&Window { matcher, low, high }) = self.windows.get(at) {
+                ordered.push(Window { matcher, low, high });
+                at = self.previous[at] as usize;
+            }
+            let own = &mut ordered[first..];
+            own.reverse();
+            // Literals of different lengths may be found out of order.
+            if !own.is_sorted_by_key(|window| window.low) {
+                own.sort_unstable_by_key(|window| window.low);
+            }
+        }
+        ordered.dedup_by(|later, kept| {
             let joined = later.matcher == kept.matcher && later.low <= kept.high + 1;
             if joined {
                 kept.high = kept.high.max(later.high);
             }
             joined
         });
-        self.windows
+        ordered
     }
 }
 
@@ -257,8 +278,11 @@ impl Search<'_, '_> {
         let base = self.engine.rules[rule].score;
         let Some(context) = &self.engine.context[rule] else { return Some(base) };
         let raw = self.views.raw_start(self.view, start);
-        let low = self.views.from_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start);
+        let low = self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start);
+        // A word that the window cuts in two is no word.
+        let is_cut = self.text.get(..low)?.chars().next_back().is_some_and(spaced);
         let before = self.text.get(low..start)?;
+        let before = if is_cut { before.trim_start_matches(spaced) } else { before };
         match context.found(before, self.views.is_folded(self.view)) {
             true => Some((base + context.boost).min(1.0)),
             false => (!context.required).then_some(base),
@@ -277,6 +301,55 @@ fn entropy(text: &str) -> f32 {
     let total = characters.len() as f32;
     let runs = characters.chunk_by(|a, b| a == b).map(|run| run.len() as f32 / total);
     -runs.map(|share| share * share.log2()).sum::<f32>()
+}
+
+#[cfg(test)]
+impl Engine {
+    /// Lists the matchers that cost most on a text: rule, pattern's number, windows, start positions, time.
+    pub(crate) fn profile(&self, views: &Views<'_>, active: &dyn Fn(usize) -> bool) -> String {
+        use std::fmt::Write;
+        let text = views.text(0);
+        let begun = std::time::Instant::now();
+        let hits = self.matchers.literals.find_overlapping_iter(text).count();
+        let literals = begun.elapsed();
+        let begun = std::time::Instant::now();
+        let windows = self.windows(text, 0, active);
+        let mut out = format!(
+            "{} literals, {hits} hits in {literals:?}; {} windows in {:?}; {} by digits, {} everywhere\n",
+            self.matchers.leads.len(),
+            windows.len(),
+            begun.elapsed(),
+            self.matchers.digits.len(),
+            self.matchers.everywhere.len()
+        );
+        let mut rows = Vec::new();
+        for group in windows.chunk_by(|a, b| a.matcher == b.matcher) {
+            let begun = std::time::Instant::now();
+            let mut found = Vec::new();
+            let mut search = Search { engine: self, threshold: 0.5, views, view: 0, text, out: &mut found };
+            for window in group {
+                search.run(window);
+            }
+            let starts: usize = group.iter().map(|window| window.high - window.low + 1).sum();
+            rows.push((begun.elapsed(), group[0].matcher, group.len(), starts));
+        }
+        rows.sort_unstable();
+        for (time, matcher, windows, starts) in rows.into_iter().rev().take(25) {
+            let leads: Vec<usize> =
+                (0..self.matchers.leads.len()).filter(|&l| self.matchers.leads[l].iter().any(|lead| lead.matcher == matcher)).collect();
+            let before = leads.first().map(|&l| self.matchers.leads[l].iter().find(|lead| lead.matcher == matcher).map(|lead| lead.before));
+            let m = &self.matchers.all[matcher];
+            let _ = writeln!(
+                out,
+                "{time:?} {} max {} before {before:?} literals {} windows {windows} starts {starts} {}",
+                self.rules[m.rule].info.id,
+                m.max,
+                leads.len(),
+                m.hir.to_string().chars().take(60).collect::<String>()
+            );
+        }
+        out
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ fn folder() -> PathBuf {
 }
 
 fn yaml_files(folder: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
     files
@@ -59,6 +58,8 @@ fn measure_the_default_policy() {
     let path = std::env::var("SCREEN_POLICY").map_or(folder().join("policy.yaml"), PathBuf::from);
     let policy = std::sync::Arc::new(Policy::load(&path).unwrap());
     eprintln!("{} rules loaded in {:?}", policy.rules().count(), begun.elapsed());
+    policy.profile(&text);
+    eprintln!("{}", policy.profile(&text));
     for direction in Direction::ALL {
         let role = Role::User;
         let text = Text { role, encoding: Encoding::Plain, redactable: true, text: &text };
@@ -81,5 +82,59 @@ fn measure_the_default_policy() {
         }
         let each = begun.elapsed() / pushes;
         eprintln!("stream round {round}: {each:?} a word, held {:.1} bytes on average, {most} at most", held as f64 / f64::from(pushes));
+    }
+}
+
+/// Linear time on texts made to be slow: `cargo nextest run -p portcullis-policies hostile --run-ignored only --no-capture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn measure_hostile_texts() {
+    use crate::{Direction, Encoding, Role, Text};
+    let path = std::env::var("SCREEN_POLICY").map_or(folder().join("policy.yaml"), PathBuf::from);
+    let policy = Policy::load(&path).unwrap();
+    let pieces = [
+        "1",
+        "1 ",
+        "1-",
+        "1.",
+        "11:",
+        "a",
+        "ignore ",
+        "password=",
+        "@",
+        "a@",
+        "a.",
+        "sk-",
+        "eyJ",
+        "' or ",
+        "-----BEGIN ",
+        "{\"",
+        "\\u0031",
+        "４",
+        "\u{200b}",
+        "how to make ",
+        "A1",
+        "/",
+        "<",
+        "key: ",
+        "4111 1111 1111 1112 ",
+        "1.1.1.1,",
+        "炸弹",
+        "bearer ",
+        "0x",
+    ];
+    for piece in pieces {
+        for encoding in [Encoding::Plain, Encoding::Json] {
+            let rate = |bytes: usize| {
+                let text = piece.repeat(bytes / piece.len());
+                let text = Text { role: Role::User, encoding, redactable: true, text: &text };
+                let begun = std::time::Instant::now();
+                let found = policy.screen(Direction::Request, &text).len();
+                (bytes as f64 / 1e6 / begun.elapsed().as_secs_f64(), found)
+            };
+            rate(1000);
+            let (small, large) = (rate(20_000), rate(400_000));
+            eprintln!("{piece:?} {encoding:?}: {:.2} MB/s at 20 kB, {:.2} MB/s at 400 kB, {} findings", small.0, large.0, large.1);
+        }
     }
 }

@@ -147,9 +147,7 @@ impl StreamScreen {
         let spans = findings.iter().filter(|finding| finding.span.start < end);
         let spans = spans.map(|finding| (finding.span.start - released..finding.span.end - released, finding));
         let text = match enforced {
-            true => {
-                redact_part(&self.buffer[released..end], self.encoding, spans, Action::Redact, &mut self.json)
-            }
+            true => redact_part(&self.buffer[released..end], self.encoding, spans, Action::Redact, &mut self.json),
             false => self.buffer[released..end].to_owned(),
         };
         for finding in &mut findings {

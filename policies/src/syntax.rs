@@ -33,11 +33,8 @@ pub(crate) fn phrase_pattern(phrase: &str) -> String {
 fn one_line(error: &dyn std::error::Error) -> String {
     let message = error.to_string();
     let last = message.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("");
-    let hint = if last.contains("look-around") || last.contains("backreference") {
-        "; use a capture group with `group:`, or a check"
-    } else {
-        ""
-    };
+    let hint =
+        if last.contains("look-around") || last.contains("backreference") { "; use a capture group with `group:`, or a check" } else { "" };
     format!("pattern: {}{hint}", last.trim_start_matches("error: "))
 }
 
@@ -100,15 +97,9 @@ fn rewrite(hir: Hir, unbounded_max: Option<usize>) -> Hir {
         HirKind::Look(look) => Hir::look(ascii_look(look)),
         HirKind::Repetition(repetition) => {
             let bound = unbounded_max.map(|max| (max as u32).max(repetition.min));
-            Hir::repetition(Repetition {
-                max: repetition.max.or(bound),
-                sub: Box::new(again(*repetition.sub)),
-                ..repetition
-            })
+            Hir::repetition(Repetition { max: repetition.max.or(bound), sub: Box::new(again(*repetition.sub)), ..repetition })
         }
-        HirKind::Capture(capture) => {
-            Hir::capture(Capture { sub: Box::new(again(*capture.sub)), ..capture })
-        }
+        HirKind::Capture(capture) => Hir::capture(Capture { sub: Box::new(again(*capture.sub)), ..capture }),
         HirKind::Concat(parts) => Hir::concat(parts.into_iter().map(again).collect()),
         HirKind::Alternation(parts) => Hir::alternation(parts.into_iter().map(again).collect()),
     }
@@ -178,9 +169,7 @@ fn map(hir: &Hir, change: &dyn Fn(&Hir) -> Option<Hir>) -> Hir {
             Hir::capture(Capture { sub, ..capture.clone() })
         }
         HirKind::Concat(parts) => Hir::concat(parts.iter().map(|part| map(part, change)).collect()),
-        HirKind::Alternation(parts) => {
-            Hir::alternation(parts.iter().map(|part| map(part, change)).collect())
-        }
+        HirKind::Alternation(parts) => Hir::alternation(parts.iter().map(|part| map(part, change)).collect()),
         _ => hir.clone(),
     }
 }
@@ -195,9 +184,7 @@ pub(crate) fn digits_min(hir: &Hir) -> usize {
             usize::from(digits)
         }
         HirKind::Class(Class::Bytes(_)) => 0,
-        HirKind::Repetition(repetition) => {
-            digits_min(&repetition.sub).saturating_mul(repetition.min as usize)
-        }
+        HirKind::Repetition(repetition) => digits_min(&repetition.sub).saturating_mul(repetition.min as usize),
         HirKind::Capture(capture) => digits_min(&capture.sub),
         HirKind::Concat(parts) => parts.iter().map(digits_min).fold(0, usize::saturating_add),
         HirKind::Alternation(parts) => parts.iter().map(digits_min).min().unwrap_or(0),

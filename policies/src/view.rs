@@ -144,19 +144,17 @@ impl<'a> Views<'a> {
     }
 
     /// Returns the first position of a form that belongs to raw byte `raw` or later.
-    pub(crate) fn from_raw(&self, view: usize, raw: usize) -> usize {
+    pub(crate) fn at_raw(&self, view: usize, raw: usize) -> usize {
         let at = match view.checked_sub(1).map(|layer| &self.layers[layer]) {
             None => raw,
-            Some(layer) => layer.map.forward(self.from_raw(layer.parent, raw)),
+            Some(layer) => layer.map.forward(self.at_raw(layer.parent, raw)),
         };
         boundary_up(self.text(view), at.min(self.text(view).len()))
     }
 
     /// Returns the raw position at which some form had to stop before an unfinished escape.
     pub(crate) fn stop(&self) -> usize {
-        let stops = self.layers.iter().filter_map(|layer| {
-            layer.stop.map(|at| self.raw_start(layer.parent, at))
-        });
+        let stops = self.layers.iter().filter_map(|layer| layer.stop.map(|at| self.raw_start(layer.parent, at)));
         stops.min().unwrap_or(self.raw.len())
     }
 
@@ -182,14 +180,14 @@ impl<'a> Views<'a> {
             return layer.map.align_down(raw);
         }
         let raw = self.align_in(layer.parent, raw);
-        let at = self.from_raw(layer.parent, raw);
+        let at = self.at_raw(layer.parent, raw);
         let aligned = layer.map.align_down(at);
         if aligned == at { raw } else { self.raw_start(layer.parent, aligned) }
     }
 
     /// Returns true when every form shows at least one character in these raw bytes.
     pub(crate) fn all_visible(&self, raw: Range<usize>) -> bool {
-        (0..=self.layers.len()).all(|view| self.from_raw(view, raw.start) < self.from_raw(view, raw.end))
+        (0..=self.layers.len()).all(|view| self.at_raw(view, raw.start) < self.at_raw(view, raw.end))
     }
 }
 
@@ -364,7 +362,7 @@ mod tests {
         let views = Views::new(r"a\u0034b", Encoding::Json, true);
         assert_eq!(views.raw_span(1, 1..2), 1..7);
         assert_eq!(views.align_down(4), 1);
-        assert_eq!(views.from_raw(1, 7), 2);
+        assert_eq!(views.at_raw(1, 7), 2);
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn whole_word(text: &str, word: &str) -> bool {
 }
 
 /// Returns true for letters and digits of scripts that put spaces between words.
-fn spaced(c: char) -> bool {
+pub(crate) fn spaced(c: char) -> bool {
     let unspaced = matches!(c as u32,
         0xe00..=0xeff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x3400..=0x9fff
         | 0xac00..=0xd7ff | 0xf900..=0xfaff | 0x20000..=0x3ffff);
