@@ -36,6 +36,8 @@ use crate::upstream::{AnswerKind, Exchange, Upstream};
 const BODY_MEMORY_FACTOR: usize = 4;
 /// Piece by which the memory of a body of unknown length is taken.
 const BODY_MEMORY_STEP: usize = 64 << 10;
+/// Most bytes of text that are screened on a thread that serves other requests too: some milliseconds' worth.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Most bytes of redacted text kept for the record of one request.
 const STORED_TEXT_BYTES_MAX: usize = 64 << 10;
 
@@ -136,7 +138,7 @@ fn unreadable(error: &pingora::Error) -> Halt {
 /// Parses, screens and decides. The decision is on its way to the disk when this returns.
 async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Caller>, body: &[u8]) -> Result<Decided, Halt> {
     let policy = Arc::clone(&caller.policy);
-    let parsed = ledger.timed(Stage::Parse, |_| Parsed::read(head.route, body, &policy))?;
+    let parsed = ledger.timed(Stage::Parse, |_| unhurried(body.len(), || Parsed::read(head.route, body, &policy)))?;
     parsed.model.clone_into(&mut ledger.event.model);
     if !caller.record.allows(&parsed.model) {
         return Err(No::ModelNotAllowed.into());
@@ -146,7 +148,8 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let text_bytes = parsed.text_bytes() as u64;
     ledger.event.text_bytes = Some(text_bytes);
     let texts: Vec<Text<'_>> = parsed.leaves.iter().map(text).collect();
-    let findings = ledger.timed(Stage::Rules, |ledger| screen_rules(ledger, &policy, &parsed.leaves, &texts));
+    let rules = |ledger: &mut Ledger| screen_rules(ledger, &policy, &parsed.leaves, &texts);
+    let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let signal = screen_model(gate, ledger, &parsed.leaves).await;
     let decision = decide(&policy, &texts, &findings, &signal);
@@ -163,6 +166,11 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
             Err(No::Content(refusal).into())
         }
     }
+}
+
+/// Runs work over `bytes` of text. Long work leaves its thread's other requests to another thread first.
+fn unhurried<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > INLINE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
 }
 
 fn upstream(gate: &Gate, model: &str) -> Result<Arc<Upstream>, No> {
@@ -332,7 +340,7 @@ impl Back<'_> {
         let body = self.read_whole(session).await?;
         let began = Instant::now();
         let mut found = Vec::new();
-        let screened = answer::screen_whole(self.policy, &body, &mut found);
+        let screened = unhurried(body.len(), || answer::screen_whole(self.policy, &body, &mut found));
         ledger.took(Stage::ScreenBack, began);
         for (pointer, findings) in &found {
             ledger.found(Direction::Response, pointer, findings);
