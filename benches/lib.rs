@@ -1,0 +1,12 @@
+//! What the benches share: texts to screen, connections that measure, and the load they are driven with.
+#![allow(clippy::expect_used, clippy::panic, reason = "a bench that cannot run stops and says why")]
+
+mod connection;
+mod corpus;
+mod load;
+mod report;
+
+pub use connection::Connection;
+pub use corpus::{Kind, text};
+pub use load::{Load, Measured, drive};
+pub use report::{Row, machine, stages, table};
