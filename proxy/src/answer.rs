@@ -3,10 +3,10 @@
 //! No input or output here: bytes of the upstream go in, bytes for the client come out. What the client gets does not depend on
 //! how the upstream cut its stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_policies::{Decision, Direction, Encoding, Finding, ModelSignal, Outcome, Policy, Refusal, Role, StreamScreen, Text, Unscreenable, decide};
+use portcullis_policies::{Decision, Direction, Encoding, Finding, ModelSignal, Outcome, Policy, Refusal, Role, Step, StreamScreen, Text, Unscreenable, decide};
 
 use crate::dialect::chunk::{self, Slot};
 use crate::dialect::leaves::{self, Side};
@@ -16,6 +16,10 @@ use crate::record::Tokens;
 
 /// Most texts that may grow at the same time in one answer.
 const SLOTS_MAX: usize = 256;
+/// Longest name or id inside a delta, in bytes.
+const WHOLE_BYTES_MAX: usize = 1024;
+/// Blanks at the beginning of a text that are waited through to see whether it is JSON, in bytes.
+const LEAD_BYTES_MAX: usize = 256;
 
 /// Why an answer stops.
 #[derive(Debug)]
@@ -81,13 +85,19 @@ fn usage(document: &Node) -> Option<Tokens> {
 pub struct AnswerStream {
     policy: Arc<Policy>,
     reader: EventReader,
-    screens: HashMap<Slot, StreamScreen>,
+    screens: HashMap<Slot, Grown>,
     /// Slots in the order of their first text, so that what is held back comes out in that order.
     order: Vec<Slot>,
     /// The last chunk's head, for chunks of our own.
     like: Node,
     /// Texts that repeat in every chunk and were cleared.
     cleared: HashMap<String, String>,
+    /// What came whole inside deltas, as it came: the name of a function is not said in pieces.
+    whole: HashMap<Slot, String>,
+    /// Choices that have ended; nothing may be said in them any more.
+    finished: HashSet<u64>,
+    /// Chunks that end choices, kept back until the stream goes on to something else.
+    ends: Vec<Node>,
     done: bool,
     /// What was found since it was last taken.
     pub found: Vec<Found>,
@@ -107,6 +117,9 @@ impl AnswerStream {
             order: Vec::new(),
             like: Node::Null,
             cleared: HashMap::new(),
+            whole: HashMap::new(),
+            finished: HashSet::new(),
+            ends: Vec::new(),
             done: false,
             found: Vec::new(),
             tokens: None,
@@ -121,7 +134,7 @@ impl AnswerStream {
 
     /// Bytes of text held back now.
     pub fn held_bytes(&self) -> usize {
-        self.screens.values().map(StreamScreen::held_bytes).sum()
+        self.screens.values().map(Grown::held_bytes).sum()
     }
 
     /// Takes the next bytes of the upstream and appends to `out` what the client may have.
@@ -135,6 +148,7 @@ impl AnswerStream {
                 break;
             }
             if event == b"[DONE]" {
+                self.settle_ends(out)?;
                 self.flush(None, out)?;
                 out.extend_from_slice(b"data: [DONE]\n\n");
                 self.done = true;
@@ -153,6 +167,7 @@ impl AnswerStream {
         if self.done {
             return Ok(());
         }
+        self.settle_ends(out)?;
         self.flush(None, out)?;
         Err(Stop::Broken("its stream ended before it was done"))
     }
@@ -167,66 +182,68 @@ impl AnswerStream {
         let mut stop = None;
         let held = self.grow(&mut chunk, &mut stop)?;
         self.remember_head(&chunk);
-        let finished = chunk::finished(&chunk);
-        if stop.is_none() && !finished.is_empty() {
-            // The rest of a finished choice goes out before the chunk that ends it.
-            self.flush_after(&finished, &mut chunk, out)?;
+        if let Some(refusal) = stop {
+            // What was said before the refused text goes out, and it is not the end that the upstream thinks it is.
+            chunk::finished(&chunk).into_iter().for_each(|choice| chunk::go_on(&mut chunk, choice));
+            if !chunk::is_hollow(&chunk) {
+                write(&chunk, out);
+            }
+            return Err(Stop::Refused(refusal));
+        }
+        if !chunk::finished(&chunk).is_empty() {
+            return self.postpone(chunk, out);
+        }
+        if chunk.field("choices").is_some_and(|choices| choices.items().is_empty()) {
+            self.settle_ends(out)?;
         }
         if !(held && chunk::is_hollow(&chunk)) {
             write(&chunk, out);
         }
-        stop.map_or(Ok(()), |refusal| Err(Stop::Refused(refusal)))
+        Ok(())
+    }
+
+    /// Says the texts of a chunk that ends a choice, and keeps the end itself back: the rest of the choice has to come before it, and
+    /// some servers say with every chunk that it is the last.
+    fn postpone(&mut self, mut chunk: Node, out: &mut Vec<u8>) -> Result<(), Stop> {
+        let mut said = Said::default();
+        // It was walked before.
+        let _ = chunk::visit(&mut chunk, &mut said);
+        for (slot, text) in said.texts {
+            write(&chunk::carrying(&self.like, &slot, text), out);
+        }
+        if self.ends.len() == SLOTS_MAX {
+            return Err(Stop::Broken("its choices do not come to an end"));
+        }
+        self.ends.push(chunk);
+        Ok(())
+    }
+
+    /// Settles the choices that have ended, each before its end.
+    fn settle_ends(&mut self, out: &mut Vec<u8>) -> Result<(), Stop> {
+        for chunk in std::mem::take(&mut self.ends) {
+            for choice in chunk::finished(&chunk) {
+                self.flush(Some(choice), out)?;
+                self.finished.insert(choice);
+            }
+            write(&chunk, out);
+        }
+        Ok(())
     }
 
     /// Puts into every text of the chunk what may be said now. True when a text was changed.
     fn grow(&mut self, chunk: &mut Node, stop: &mut Option<Refusal>) -> Result<bool, Stop> {
-        let mut changed = false;
-        let mut broken = None;
-        let mut still_refused = None;
-        {
-            let Self { policy, screens, order, found, text_bytes, cleared, .. } = self;
-            let mut still_found: Vec<Found> = Vec::new();
-            let mut growing = |slot: Slot, text: &mut String| {
-                if stop.is_some() {
-                    // Nothing that comes after the refused text is said any more.
-                    text.clear();
-                    return;
-                }
-                if !screens.contains_key(&slot) {
-                    if screens.len() == SLOTS_MAX {
-                        broken = Some(Stop::Broken("its answer has too many parts"));
-                        return;
-                    }
-                    let encoding = if slot.is_json() { Encoding::Json } else { Encoding::Plain };
-                    screens.insert(slot.clone(), StreamScreen::new(Arc::clone(policy), Direction::Response, Role::Assistant, encoding));
-                    order.push(slot.clone());
-                }
-                let Some(screen) = screens.get_mut(&slot) else { return };
-                *text_bytes += text.len();
-                let step = screen.push(text);
-                changed |= step.text != *text;
-                *text = step.text;
-                if !step.findings.is_empty() {
-                    found.push((slot.pointer(), step.findings));
-                }
-                *stop = step.refusal;
-            };
-            let mut still = |name: &str, text: &mut String| {
-                if let Err(refusal) = settle(policy, cleared, &mut still_found, name, text) {
-                    still_refused.get_or_insert(refusal);
-                    text.clear();
-                }
-            };
-            chunk::visit(chunk, &mut growing, &mut still);
-            found.append(&mut still_found);
+        let mut growth = Growth { stream: self, changed: false, stop: None };
+        chunk::visit(chunk, &mut growth).map_err(|_| Stop::Broken("an event of its stream is no chunk of a completion"))?;
+        let Growth { changed, stop: stopped, .. } = growth;
+        match stopped {
+            None => Ok(changed),
+            // What was said before the refused text may still go out.
+            Some(Halted::Within(refusal)) => {
+                *stop = Some(refusal);
+                Ok(changed)
+            }
+            Some(Halted::Whole(stop)) => Err(stop),
         }
-        if let Some(broken) = broken {
-            return Err(broken);
-        }
-        if let Some(refusal) = still_refused {
-            return Err(Stop::Refused(refusal));
-        }
-        Ok(changed)
     }
 
     fn remember_head(&mut self, chunk: &Node) {
@@ -236,35 +253,14 @@ impl AnswerStream {
         }
     }
 
-    /// Settles the finished choices. What this chunk itself says comes before their rest, so it is written first, without its end.
-    fn flush_after(&mut self, finished: &[u64], chunk: &mut Node, out: &mut Vec<u8>) -> Result<(), Stop> {
-        for choice in finished {
-            let mut said: Vec<(Slot, String)> = Vec::new();
-            chunk::visit(
-                chunk,
-                &mut |slot, text| {
-                    if slot.choice == *choice && !text.is_empty() {
-                        said.push((slot, std::mem::take(text)));
-                    }
-                },
-                &mut |_, _| {},
-            );
-            for (slot, text) in said {
-                write(&chunk::carrying(&self.like, &slot, text), out);
-            }
-            self.flush(Some(*choice), out)?;
-        }
-        Ok(())
-    }
-
     /// Settles the texts of one choice, or of all, and writes what they held back.
     fn flush(&mut self, choice: Option<u64>, out: &mut Vec<u8>) -> Result<(), Stop> {
         let (now, later): (Vec<Slot>, Vec<Slot>) =
             std::mem::take(&mut self.order).into_iter().partition(|slot| choice.is_none_or(|choice| choice == slot.choice));
         self.order = later;
         for slot in now {
-            let Some(mut screen) = self.screens.remove(&slot) else { continue };
-            let step = screen.finish();
+            let Some(grown) = self.screens.remove(&slot) else { continue };
+            let step = grown.finish();
             if !step.findings.is_empty() {
                 self.found.push((slot.pointer(), step.findings));
             }
@@ -277,6 +273,152 @@ impl AnswerStream {
         }
         Ok(())
     }
+}
+
+/// A text that grows, and its screen. Whether it is JSON is known from its field, or with its first visible character.
+struct Grown {
+    lead: String,
+    screen: Option<StreamScreen>,
+}
+
+impl Grown {
+    fn push(&mut self, policy: &Arc<Policy>, slot: &Slot, piece: &str) -> Step {
+        if let Some(screen) = &mut self.screen {
+            return screen.push(piece);
+        }
+        self.lead.push_str(piece);
+        let encoding = match self.lead.trim_start().chars().next() {
+            _ if slot.is_json() => Encoding::Json,
+            Some('{') => Encoding::Json,
+            Some(_) => Encoding::Plain,
+            None if self.lead.len() > LEAD_BYTES_MAX => Encoding::Plain,
+            None => return Step::default(),
+        };
+        let mut screen = StreamScreen::new(Arc::clone(policy), Direction::Response, Role::Assistant, encoding);
+        let step = screen.push(&std::mem::take(&mut self.lead));
+        self.screen = Some(screen);
+        step
+    }
+
+    fn finish(self) -> Step {
+        match self.screen {
+            Some(mut screen) => screen.finish(),
+            None => Step { text: self.lead, ..Step::default() },
+        }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.lead.len() + self.screen.as_ref().map_or(0, StreamScreen::held_bytes)
+    }
+}
+
+enum Halted {
+    /// Inside a growing text: what was said before it may go out.
+    Within(Refusal),
+    /// The chunk as a whole may not go out.
+    Whole(Stop),
+}
+
+/// Lets the texts of a stream grow by one chunk.
+struct Growth<'s> {
+    stream: &'s mut AnswerStream,
+    changed: bool,
+    stop: Option<Halted>,
+}
+
+impl Growth<'_> {
+    fn refuse(&mut self, stop: Stop) {
+        if !matches!(self.stop, Some(Halted::Whole(_))) {
+            self.stop = Some(Halted::Whole(stop));
+        }
+    }
+}
+
+impl chunk::Visit for Growth<'_> {
+    fn growing(&mut self, slot: Slot, text: &mut String) {
+        if self.stop.is_some() {
+            // Nothing that comes after the refused text is said any more.
+            text.clear();
+            return;
+        }
+        let stream = &mut *self.stream;
+        if stream.finished.contains(&slot.choice) && !text.is_empty() {
+            return self.refuse(Stop::Broken("its stream goes on after the end of a choice"));
+        }
+        if text.is_empty() {
+            return;
+        }
+        stream.ends.iter_mut().for_each(|end| chunk::go_on(end, slot.choice));
+        stream.ends.retain(|end| !chunk::is_hollow(end));
+        if !stream.screens.contains_key(&slot) {
+            if stream.screens.len() == SLOTS_MAX {
+                return self.refuse(Stop::Broken("its answer has too many parts"));
+            }
+            stream.screens.insert(slot.clone(), Grown { lead: String::new(), screen: None });
+            stream.order.push(slot.clone());
+        }
+        let Some(grown) = stream.screens.get_mut(&slot) else { return };
+        stream.text_bytes += text.len();
+        let step = grown.push(&stream.policy, &slot, text);
+        self.changed |= step.text != *text;
+        *text = step.text;
+        if !step.findings.is_empty() {
+            stream.found.push((slot.pointer(), step.findings));
+        }
+        if let Some(refusal) = step.refusal {
+            self.stop = Some(Halted::Within(refusal));
+        }
+    }
+
+    fn whole(&mut self, slot: Option<Slot>, name: &str, text: &mut String) {
+        let stream = &mut *self.stream;
+        if let Some(slot) = slot.filter(|_| !text.is_empty()) {
+            match stream.whole.get(&slot) {
+                Some(before) if before == text => {}
+                Some(_) => return self.refuse(Stop::Broken("a name in its stream comes in pieces")),
+                None if stream.whole.len() == 4 * SLOTS_MAX || text.len() > WHOLE_BYTES_MAX => {
+                    return self.refuse(Stop::Broken("its answer has too many parts"));
+                }
+                None => {
+                    stream.whole.insert(slot, text.clone());
+                }
+            }
+        }
+        if let Err(refusal) = settle(&stream.policy, &mut stream.cleared, &mut stream.found, name, text) {
+            text.clear();
+            self.refuse(Stop::Refused(refusal));
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        let stream = &mut *self.stream;
+        let mut text = key.to_owned();
+        let settled = settle(&stream.policy, &mut stream.cleared, &mut stream.found, key, &mut text);
+        match settled {
+            Err(refusal) => self.refuse(Stop::Refused(refusal)),
+            // A key cannot be rewritten.
+            Ok(()) if text != key => self.refuse(Stop::Broken("a key in its stream holds what may not be said")),
+            Ok(()) => {}
+        }
+    }
+}
+
+/// Takes what a chunk says out of it.
+#[derive(Default)]
+struct Said {
+    texts: Vec<(Slot, String)>,
+}
+
+impl chunk::Visit for Said {
+    fn growing(&mut self, slot: Slot, text: &mut String) {
+        if !text.is_empty() {
+            self.texts.push((slot, std::mem::take(text)));
+        }
+    }
+
+    fn whole(&mut self, _: Option<Slot>, _: &str, _: &mut String) {}
+
+    fn key(&mut self, _: &str) {}
 }
 
 /// Screens a text that comes whole in a chunk and puts its redacted form in place. The same text under the same name was seen
@@ -352,7 +494,11 @@ rules:
                 continue;
             }
             let mut node = Node::parse(&event).unwrap();
-            chunk::visit(&mut node, &mut |slot, text| texts.entry(slot.pointer()).or_default().push_str(text), &mut |_, _| {});
+            let mut said = Said::default();
+            chunk::visit(&mut node, &mut said).unwrap();
+            for (slot, text) in said.texts {
+                texts.entry(slot.pointer()).or_default().push_str(&text);
+            }
         }
         (texts, done)
     }
@@ -426,6 +572,50 @@ rules:
             assert!(!done);
             assert_eq!(texts.get("/choices/0/delta/content").map(String::as_str), Some("here is "), "cut at {cut}");
             assert_eq!(texts.get("/choices/1/delta/content"), None);
+        }
+    }
+
+    #[test]
+    fn a_choice_that_ends_with_every_chunk_is_one_text() {
+        let text = "mail ada@example.org today";
+        for cut in 0..text.len() {
+            let stream = chunk(0, &json!({"content": &text[..cut]}), &json!("stop")) + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop")) + "data: [DONE]\n\n";
+            let (out, ended) = run(&policy(), stream.as_bytes(), &[]);
+            assert!(ended.is_ok());
+            assert_eq!(gather(&out).0["/choices/0/delta/content"], "mail [EMAIL_ADDRESS] today", "cut at {cut}");
+            assert_eq!(String::from_utf8(out).unwrap().matches("\"stop\"").count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_refused_text_is_not_said_to_be_finished() {
+        let stream = chunk(0, &json!({"content": "here is the secret plan."}), &json!("stop")) + "data: [DONE]\n\n";
+        let (out, ended) = run(&policy(), stream.as_bytes(), &[]);
+        assert!(matches!(ended, Err(Stop::Refused(_))));
+        assert!(!String::from_utf8(out).unwrap().contains("stop"));
+    }
+
+    #[test]
+    fn a_choice_that_goes_on_after_its_end_or_says_a_name_in_pieces_is_broken() {
+        let policy = policy();
+        let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n";
+        let after = chunk(0, &json!({"content": "ada@exam"}), &json!("stop")) + usage + &chunk(0, &json!({"content": "ple.org"}), &json!("stop"));
+        let name = |text: &str| chunk(0, &json!({"tool_calls": [{"index": 0, "function": {"name": text}}]}), &Value::Null);
+        for stream in [after, name("ada@exam") + &name("ple.org")] {
+            let (out, ended) = run(&policy, stream.as_bytes(), &[]);
+            assert!(matches!(ended, Err(Stop::Broken(_))));
+            assert!(!String::from_utf8(out).unwrap().contains("ple.org"));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_json_is_seen_through_and_stays_json() {
+        let policy = policy();
+        let text = r#" {"to": "ada\u0040example.org"}"#;
+        for cut in 0..text.len() {
+            let stream = chunk(0, &json!({"content": &text[..cut]}), &Value::Null) + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop")) + "data: [DONE]\n\n";
+            let (out, _) = run(&policy, stream.as_bytes(), &[]);
+            assert_eq!(gather(&out).0["/choices/0/delta/content"], r#" {"to": "[EMAIL_ADDRESS]"}"#, "cut at {cut}");
         }
     }
 

@@ -148,6 +148,9 @@ fn check_request_line(line: &[u8]) -> Result<(), No> {
     if target.len() > TARGET_BYTES_MAX {
         return Err(No::TargetTooLong);
     }
+    if target.iter().any(|&b| b == b'#' || !b.is_ascii_graphic()) {
+        return Err(No::BadHead("the target holds a byte that no path has"));
+    }
     if !target.starts_with(b"/") && method != b"CONNECT" && method != b"OPTIONS" {
         return Err(No::BadHead("the target must be a path"));
     }

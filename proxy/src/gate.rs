@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use http::header::TRANSFER_ENCODING;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
@@ -137,12 +138,24 @@ impl Gate {
         let request_id = uuid::Uuid::now_v7().to_string();
         let mut ledger = self.open_ledger(session, &request_id);
         if let Err(no) = head {
-            return self.refuse(session, &mut ledger, &request_id, no).await;
+            self.refuse(session, &mut ledger, &request_id, no).await;
+            return false;
         }
-        let path = AssertUnwindSafe(pipeline::run(self, session, &mut ledger, &request_id)).catch_unwind().await;
+        if session.as_http1().is_some_and(|http1| http1.req_header().headers.contains_key(TRANSFER_ENCODING)) {
+            // The chunk parser underneath is lenient too: it takes an empty size line for the last chunk. Whatever it took for the
+            // end of such a body, nothing after it is ever read as a request.
+            session.set_keepalive(None);
+        }
+        let reusable = self.answer(session, &mut ledger, &request_id).await;
+        reusable && !session.as_http1().is_some_and(|http1| !http1.will_keepalive())
+    }
+
+    /// Runs the path, and answers what it refused. True when the connection may be used again.
+    async fn answer(self: &Arc<Self>, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str) -> bool {
+        let path = AssertUnwindSafe(pipeline::run(self, session, ledger, request_id)).catch_unwind().await;
         match path {
             Ok(Ok(())) => true,
-            Ok(Err(Halt::No(no))) => self.refuse(session, &mut ledger, &request_id, no).await,
+            Ok(Err(Halt::No(no))) => self.refuse_and_linger(session, ledger, request_id, no).await,
             Ok(Err(Halt::Over(outcome))) => {
                 ledger.complete(outcome, None, None);
                 false
@@ -156,11 +169,27 @@ impl Gate {
                 if session.response_written().is_some() {
                     return false;
                 }
-                self.refuse(session, &mut ledger, &request_id, No::Internal).await
+                self.refuse_and_linger(session, ledger, request_id, No::Internal).await
             }
         }
     }
 
+    /// Refuses a request whose head was read. True when the connection may be used again.
+    async fn refuse_and_linger(&self, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, no: No) -> bool {
+        let body_pending = !session.is_body_done();
+        let close = body_pending || no.answer().close;
+        if close {
+            session.set_keepalive(None);
+        }
+        let patient = body_pending && no != No::BodyTimeout;
+        let written = self.refuse(session, ledger, request_id, no).await;
+        if written && patient {
+            respond::linger(session).await;
+        }
+        written && !close
+    }
+
+    /// Records a refusal and answers with it. True when it was written.
     async fn refuse(&self, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, no: No) -> bool {
         let answer = no.answer();
         if let Some(commit) = ledger.refuse(&no)
@@ -172,15 +201,10 @@ impl Gate {
         if ledger.completion().is_some() {
             ledger.complete(answer.code, Some(answer.status), None);
         }
-        let body_pending = !session.is_body_done();
-        if answer.close || body_pending {
+        if answer.close {
             session.set_keepalive(None);
         }
-        let written = respond::error(session, request_id, &no, &answer).await.is_ok();
-        if written && body_pending {
-            respond::linger(session).await;
-        }
-        written && !answer.close && !body_pending
+        respond::error(session, request_id, &no, &answer).await.is_ok()
     }
 
     /// Ends a request's turn: hands the connection back for the next one, which has to begin within the keep-alive time.

@@ -25,7 +25,7 @@ use crate::dialect::{Leaf, Parsed};
 use crate::edge::{self, BodyLength, Head, Route};
 use crate::gate::{Caller, Gate};
 use crate::json::Node;
-use crate::limit::Share;
+use crate::limit::{Permit, Share};
 use crate::metrics::Stage;
 use crate::record::{Ledger, Tokens};
 use crate::reply::No;
@@ -56,6 +56,12 @@ impl From<No> for Halt {
     }
 }
 
+/// What a running request holds. Given back just before the last byte of its answer, so that a caller who has its answer can use it.
+struct Held {
+    _permit: Permit,
+    _memory: Share,
+}
+
 /// A request that has passed every step up to the decision.
 struct Decided {
     route: Route,
@@ -71,14 +77,15 @@ pub async fn run(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, 
     let head = edge::read_head(session.req_header(), session.is_http2(), &gate.limits)?;
     ledger.route(head.route.name());
     let caller = authenticate(gate, session, ledger)?;
-    let _permit = caller.limits.take()?;
+    let permit = caller.limits.take()?;
     if head.route == Route::Models {
         return models(gate, session, ledger, request_id, &caller).await;
     }
-    let (body, _memory) = receive(gate, session, ledger, &head).await?;
+    let (body, memory) = receive(gate, session, ledger, &head).await?;
+    let held = Held { _permit: permit, _memory: memory };
     let decided = screen(gate, ledger, &head, caller, &body).await?;
     drop(body);
-    forward(gate, session, ledger, request_id, decided).await
+    forward(gate, session, ledger, request_id, decided, held).await
 }
 
 fn authenticate(gate: &Gate, session: &ServerSession, ledger: &mut Ledger) -> Result<Arc<Caller>, No> {
@@ -263,7 +270,14 @@ async fn durable(ledger: &mut Ledger, commit: Commit) -> Result<(), No> {
 }
 
 /// Sends the cleared body and brings back the screened answer.
-async fn forward(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, decided: Decided) -> Result<(), Halt> {
+async fn forward(
+    gate: &Gate,
+    session: &mut ServerSession,
+    ledger: &mut Ledger,
+    request_id: &str,
+    decided: Decided,
+    held: Held,
+) -> Result<(), Halt> {
     let Decided { route, caller, parsed, cleared, commit, upstream } = decided;
     let deadline = tokio::time::Instant::now() + gate.timeouts.total;
     let mut commit = Some(commit);
@@ -289,7 +303,7 @@ async fn forward(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, 
         durable(ledger, commit).await?;
     }
     let (exchange, kind) = sent?;
-    let back = Back { gate, policy: &caller.policy, upstream: &upstream, exchange, request_id, prompt_bytes, deadline };
+    let back = Back { gate, policy: &caller.policy, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
     match kind {
         AnswerKind::Json => back.whole(session, ledger).await,
         AnswerKind::Events if stream => back.stream(session, ledger).await,
@@ -333,6 +347,7 @@ struct Back<'a> {
     request_id: &'a str,
     prompt_bytes: usize,
     deadline: tokio::time::Instant,
+    held: Held,
 }
 
 impl Back<'_> {
@@ -350,6 +365,7 @@ impl Back<'_> {
             Ok((bytes, tokens)) => {
                 let tokens = tokens.unwrap_or_else(|| estimate(self.prompt_bytes, bytes.len()));
                 note_answer(ledger, bytes.len(), self.policy.stores_redacted_text().then(|| text_of(&bytes)));
+                drop(self.held);
                 respond::json(session, self.request_id, bytes).await.map_err(|e| unwritable(&e))?;
                 ledger.complete("ok", Some(200), Some(tokens));
                 Ok(())
@@ -389,6 +405,7 @@ impl Back<'_> {
         note_answer(ledger, progress.sent, progress.kept.take());
         match ended {
             Ok(()) => {
+                drop(self.held);
                 session.write_response_body(Bytes::new(), true).await.map_err(|e| unwritable(&e))?;
                 ledger.complete("ok", Some(200), Some(tokens));
                 self.upstream.release(self.exchange).await;
@@ -400,11 +417,10 @@ impl Back<'_> {
             }
             Err(Halt::No(no)) => {
                 // The upstream stops first: its connection goes with the exchange.
-                drop(self.exchange);
+                drop((self.exchange, self.held));
                 let outcome = if matches!(no, No::Content(_)) { "blocked_output" } else { no.answer().code };
                 ledger.complete(outcome, Some(200), Some(tokens));
                 let event = Bytes::from(no.answer().event());
-                session.set_keepalive(None);
                 session.write_response_body(event, false).await.map_err(|e| unwritable(&e))?;
                 session.write_response_body(Bytes::new(), true).await.map_err(|e| unwritable(&e))?;
                 Ok(())

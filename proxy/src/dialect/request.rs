@@ -57,7 +57,7 @@ impl Parsed {
                 .iter()
                 .find(|(known, _)| known == name)
                 .map(|(_, kind)| kind)
-                .ok_or_else(|| bad(&shown(name), "unknown field; only documented fields are forwarded"))?;
+                .ok_or_else(|| bad(shown(name), "unknown field; only documented fields are forwarded"))?;
             check(kind, name, value, policy)?;
         }
         for name in required(route) {
@@ -200,13 +200,10 @@ fn bad(param: &str, why: impl Into<String>) -> No {
     No::BadField { param: param.to_owned(), why: why.into() }
 }
 
-/// A client's field name as it may be shown: short and on one line.
-fn shown(name: &str) -> String {
-    let mut shown: String = name.escape_debug().take(64).collect();
-    if shown.is_empty() {
-        shown.push_str("\"\"");
-    }
-    shown
+/// A client's field name as it may be shown: only when it is a plain word, as it may be anything.
+fn shown(name: &str) -> &str {
+    let plain = (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if plain { name } else { "(a field whose name is no plain word)" }
 }
 
 fn check(kind: &Kind, name: &str, value: &Node, policy: &Policy) -> Result<(), No> {
