@@ -63,9 +63,7 @@ impl Scores {
 
     /// True when every number is a probability: a NaN or an infinity is an error, never "safe".
     pub fn is_sound(&self) -> bool {
-        [self.benign, self.injection, self.jailbreak]
-            .iter()
-            .all(|p| p.is_finite() && (0.0..=1.0).contains(p))
+        [self.benign, self.injection, self.jailbreak].iter().all(|p| p.is_finite() && (0.0..=1.0).contains(p))
     }
 }
 

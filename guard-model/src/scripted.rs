@@ -71,11 +71,7 @@ impl Scripted {
             return Err(Unavailable::Failed(reason.clone()));
         }
         let scores: Vec<Scores> = inputs.iter().map(|input| self.score(input)).collect();
-        if scores.iter().all(Scores::is_sound) {
-            Ok(scores)
-        } else {
-            Err(Unavailable::Failed("a score is not a probability".into()))
-        }
+        if scores.iter().all(Scores::is_sound) { Ok(scores) } else { Err(Unavailable::Failed("a score is not a probability".into())) }
     }
 }
 

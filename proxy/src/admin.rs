@@ -47,8 +47,12 @@ impl Admin {
     /// the gateway out of service: the others go on, and so do the refusals.
     fn ready(&self, stopping: bool) -> (u16, &'static str, Vec<u8>) {
         let audit = self.gate.store.stats().healthy;
-        let upstreams: serde_json::Map<String, serde_json::Value> =
-            self.gate.upstreams.iter().map(|upstream| (upstream.name.clone(), json!(if upstream.is_up() { "up" } else { "down" }))).collect();
+        let upstreams: serde_json::Map<String, serde_json::Value> = self
+            .gate
+            .upstreams
+            .iter()
+            .map(|upstream| (upstream.name.clone(), json!(if upstream.is_up() { "up" } else { "down" })))
+            .collect();
         let ready = audit && !stopping;
         let body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
         (if ready { 200 } else { 503 }, "application/json", format!("{body}\n").into_bytes())

@@ -303,8 +303,7 @@ impl Settings {
     /// [`ConfigError`] with the file, and the line or the setting.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let file: ConfigFile =
-            serde_saphyr::from_str(&text).map_err(|e| ConfigError::Form { path: path.into(), reason: e.to_string() })?;
+        let file: ConfigFile = serde_saphyr::from_str(&text).map_err(|e| ConfigError::Form { path: path.into(), reason: e.to_string() })?;
         file.settings(path.parent().unwrap_or(Path::new("."))).map_err(|what| ConfigError::Value { path: path.into(), what })
     }
 }

@@ -81,7 +81,9 @@ fn answer(path: &str, request: &Value) -> Answer {
         "/v1/chat/completions" => chat(request),
         "/v1/completions" => completions(request),
         "/v1/embeddings" => Answer::Json(embeddings(request)),
-        "/v1/models" => Answer::Json(json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "portcullis"}]})),
+        "/v1/models" => {
+            Answer::Json(json!({"object": "list", "data": [{"id": "echo", "object": "model", "created": 0, "owned_by": "portcullis"}]}))
+        }
         _ => Answer::NotFound,
     }
 }
@@ -104,7 +106,9 @@ fn chat(request: &Value) -> Answer {
         None => (json!({"role": "assistant", "content": text}), "stop"),
     };
     let choices: Vec<Value> = (0..choices).map(|index| json!({"index": index, "message": message, "finish_reason": reason})).collect();
-    Answer::Json(json!({"id": "chatcmpl-echo", "object": "chat.completion", "created": 0, "model": request["model"], "choices": choices, "usage": usage}))
+    Answer::Json(
+        json!({"id": "chatcmpl-echo", "object": "chat.completion", "created": 0, "model": request["model"], "choices": choices, "usage": usage}),
+    )
 }
 
 fn chat_events(request: &Value, text: &str, tool: Option<&str>, choices: u64, usage: &Value) -> Vec<Value> {

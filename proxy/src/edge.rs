@@ -56,9 +56,7 @@ impl Route {
     }
 
     fn of(path: &[u8]) -> Option<Self> {
-        [Route::Chat, Route::Completions, Route::Embeddings, Route::Models]
-            .into_iter()
-            .find(|route| route.path().as_bytes() == path)
+        [Route::Chat, Route::Completions, Route::Embeddings, Route::Models].into_iter().find(|route| route.path().as_bytes() == path)
     }
 }
 
@@ -293,11 +291,7 @@ fn check_body_kind(header: &RequestHeader) -> Result<(), No> {
     let mut parts = value.split(';').map(str::trim);
     let is_json = parts.next() == Some("application/json");
     let is_utf8 = parts.all(|parameter| matches!(parameter, "charset=utf-8" | "charset=\"utf-8\""));
-    if is_json && is_utf8 {
-        Ok(())
-    } else {
-        Err(No::UnsupportedBody("the body must be application/json in UTF-8"))
-    }
+    if is_json && is_utf8 { Ok(()) } else { Err(No::UnsupportedBody("the body must be application/json in UTF-8")) }
 }
 
 /// The key in `authorization: Bearer <key>`.
@@ -390,7 +384,14 @@ mod tests {
     #[test]
     fn routes_are_compared_byte_for_byte() {
         assert_eq!(Route::of(b"/v1/chat/completions"), Some(Route::Chat));
-        for path in ["/v1/chat/completions/", "/v1//chat/completions", "/v1/chat/../chat/completions", "/v1/chat/completions?x=1", "/v1/chat%2fcompletions", "/V1/models"] {
+        for path in [
+            "/v1/chat/completions/",
+            "/v1//chat/completions",
+            "/v1/chat/../chat/completions",
+            "/v1/chat/completions?x=1",
+            "/v1/chat%2fcompletions",
+            "/V1/models",
+        ] {
             assert_eq!(Route::of(path.as_bytes()), None, "{path}");
         }
     }

@@ -31,6 +31,8 @@ use crate::reply::No;
 use crate::respond;
 use crate::upstream::Upstream;
 
+/// Most bytes of text that are screened on a thread that serves other requests too: some milliseconds' worth.
+const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Streams that one HTTP/2 connection may have open.
 const H2_STREAMS_MAX: u32 = 100;
 
@@ -84,7 +86,12 @@ pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) ->
     for key in &file.keys {
         if !policies.contains_key(&key.policy) {
             let known: Vec<&str> = policies.keys().map(String::as_str).collect();
-            return Err(format!("key {}: there is no policy named `{}`; there are: {}", key.id, key.policy.escape_debug(), known.join(", ")));
+            return Err(format!(
+                "key {}: there is no policy named `{}`; there are: {}",
+                key.id,
+                key.policy.escape_debug(),
+                known.join(", ")
+            ));
         }
     }
     let old: BTreeMap<&str, &Arc<Caller>> =
@@ -111,6 +118,21 @@ impl Gate {
             Ok(mut current) => *current = callers,
             Err(poisoned) => *poisoned.into_inner() = callers,
         }
+    }
+
+    /// Counts how an exchange with an upstream began.
+    ///
+    /// # Errors
+    /// Hands `sent` on.
+    pub fn counted<T>(&self, upstream: &Upstream, sent: Result<T, No>) -> Result<T, No> {
+        let result = match &sent {
+            Ok(_) => "ok",
+            Err(No::UpstreamTimeout(_)) => "timeout",
+            Err(No::UpstreamStatus { .. }) => "status",
+            Err(_) => "error",
+        };
+        self.metrics.upstream(&upstream.name, result, upstream.is_up());
+        sent
     }
 
     fn open_ledger(&self, session: &ServerSession, request_id: &str) -> Ledger {
@@ -147,7 +169,7 @@ impl Gate {
             session.set_keepalive(None);
         }
         let reusable = self.answer(session, &mut ledger, &request_id).await;
-        reusable && !session.as_http1().is_some_and(|http1| !http1.will_keepalive())
+        reusable && session.as_http1().is_none_or(|http1| http1.will_keepalive())
     }
 
     /// Runs the path, and answers what it refused. True when the connection may be used again.
@@ -272,4 +294,9 @@ fn malformed(error: &pingora::Error) -> No {
     } else {
         No::BadHead("it is not valid HTTP")
     }
+}
+
+/// Runs work over `bytes` of text. Long work leaves its thread's other requests to another thread first.
+pub fn unhurried<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    if bytes > INLINE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
 }

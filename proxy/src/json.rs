@@ -117,22 +117,19 @@ impl Node {
 impl JsonError {
     fn of(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        let reason = [DUPLICATE, TOO_DEEP, TOO_MANY]
-            .into_iter()
-            .find(|reason| text.starts_with(reason))
-            .unwrap_or_else(|| {
-                if text.starts_with("trailing characters") {
-                    "bytes after the JSON document"
-                } else if text.starts_with("number out of range") {
-                    "a number is out of range"
-                } else if text.starts_with("recursion limit") {
-                    TOO_DEEP
-                } else if error.is_eof() {
-                    "the JSON document ends too early"
-                } else {
-                    "not valid JSON in UTF-8"
-                }
-            });
+        let reason = [DUPLICATE, TOO_DEEP, TOO_MANY].into_iter().find(|reason| text.starts_with(reason)).unwrap_or_else(|| {
+            if text.starts_with("trailing characters") {
+                "bytes after the JSON document"
+            } else if text.starts_with("number out of range") {
+                "a number is out of range"
+            } else if text.starts_with("recursion limit") {
+                TOO_DEEP
+            } else if error.is_eof() {
+                "the JSON document ends too early"
+            } else {
+                "not valid JSON in UTF-8"
+            }
+        });
         Self { reason, line: error.line(), column: error.column() }
     }
 }

@@ -194,12 +194,8 @@ pub struct KeyTable<T> {
 impl<T> KeyTable<T> {
     /// A table over the valid keys of `file`; `make` gives what is kept for each.
     pub fn new(file: &KeyFile, mut make: impl FnMut(&KeyRecord) -> T) -> Self {
-        let by_digest = file
-            .keys
-            .iter()
-            .filter(|key| !key.revoked)
-            .filter_map(|key| Some((digest_of_hex(&key.sha256)?, make(key))))
-            .collect();
+        let by_digest =
+            file.keys.iter().filter(|key| !key.revoked).filter_map(|key| Some((digest_of_hex(&key.sha256)?, make(key)))).collect();
         Self { by_digest }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod back;
 pub mod cli;
 pub mod config;
 pub mod dialect;
@@ -11,10 +12,13 @@ pub mod echo;
 pub mod edge;
 pub mod gate;
 pub mod json;
+pub mod kept;
 pub mod keys;
 pub mod limit;
 pub mod metrics;
+pub mod models;
 pub mod pipeline;
+pub mod receive;
 pub mod record;
 pub mod reply;
 pub mod respond;

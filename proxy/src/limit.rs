@@ -28,11 +28,7 @@ impl KeyLimits {
         let one = NonZeroU32::MIN;
         let quota = Quota::per_minute(NonZeroU32::new(key.requests_per_minute).unwrap_or(one))
             .allow_burst(NonZeroU32::new(key.burst).unwrap_or(one));
-        Self {
-            rate: RateLimiter::direct(quota),
-            running: Arc::new(Semaphore::new(key.concurrent as usize)),
-            clock: QuantaClock::default(),
-        }
+        Self { rate: RateLimiter::direct(quota), running: Arc::new(Semaphore::new(key.concurrent as usize)), clock: QuantaClock::default() }
     }
 
     /// Takes one request's share. Concurrency is asked first: a caller turned away for it has not used up its rate.
@@ -43,10 +39,9 @@ impl KeyLimits {
         let running = Arc::clone(&self.running)
             .try_acquire_owned()
             .map_err(|_| No::Limit { name: "concurrent", retry_after: Duration::from_secs(1) })?;
-        self.rate.check().map_err(|until| No::Limit {
-            name: "requests_per_minute",
-            retry_after: until.wait_time_from(self.clock.now()),
-        })?;
+        self.rate
+            .check()
+            .map_err(|until| No::Limit { name: "requests_per_minute", retry_after: until.wait_time_from(self.clock.now()) })?;
         Ok(Permit { _running: running })
     }
 }

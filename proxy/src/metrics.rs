@@ -8,8 +8,8 @@ use prometheus::{
 
 /// Seconds: from ten microseconds, where a screened kilobyte lies, to a slow model.
 const STAGE_BUCKETS: &[f64] = &[
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-    60.0,
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0, 30.0, 60.0,
 ];
 
 /// The stages of the path, as the `stage` label names them.
@@ -111,7 +111,8 @@ impl Metrics {
             &["stage"],
         )?;
         registry.register(Box::new(stages.clone()))?;
-        let upstream_up = GaugeVec::new(Opts::new("portcullis_upstream_up", "1 when the last connection attempt succeeded"), &["upstream"])?;
+        let upstream_up =
+            GaugeVec::new(Opts::new("portcullis_upstream_up", "1 when the last connection attempt succeeded"), &["upstream"])?;
         registry.register(Box::new(upstream_up.clone()))?;
         let held_back = Histogram::with_opts(
             HistogramOpts::new("portcullis_held_back_bytes", "Text held back after each streamed piece")
@@ -123,11 +124,23 @@ impl Metrics {
         Ok(Self {
             requests: counters("portcullis_requests_total", "Requests by route and how they ended", &["route", "outcome"])?,
             stages,
-            findings: counters("portcullis_findings_total", "Findings by category, direction and action", &["category", "direction", "action"])?,
+            findings: counters(
+                "portcullis_findings_total",
+                "Findings by category, direction and action",
+                &["category", "direction", "action"],
+            )?,
             tokens: counters("portcullis_tokens_total", "Tokens by direction", &["direction"])?,
             upstream_up,
-            upstream_results: counters("portcullis_upstream_requests_total", "Exchanges with upstreams by result", &["upstream", "result"])?,
-            failed_open: counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?,
+            upstream_results: counters(
+                "portcullis_upstream_requests_total",
+                "Exchanges with upstreams by result",
+                &["upstream", "result"],
+            )?,
+            failed_open: counters(
+                "portcullis_failed_open_total",
+                "Requests let through although a control was not available",
+                &["control"],
+            )?,
             in_flight: gauge("portcullis_requests_in_flight", "Requests being served")?,
             panics: counter("portcullis_panics_total", "Requests ended by a broken promise of our own")?,
             memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,

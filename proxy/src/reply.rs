@@ -114,15 +114,8 @@ const SERVER: &str = "server_error";
 impl No {
     /// Status, code and words of this refusal.
     pub fn answer(&self) -> Answer {
-        let plain = |status, kind, code, message: String| Answer {
-            status,
-            kind,
-            code,
-            message,
-            param: None,
-            retry_after: None,
-            close: false,
-        };
+        let plain =
+            |status, kind, code, message: String| Answer { status, kind, code, message, param: None, retry_after: None, close: false };
         match self {
             No::BadHead(why) => closing(plain(400, INVALID, "bad_request_head", format!("the request head is refused: {why}"))),
             No::HeadTimeout => closing(plain(408, INVALID, "head_timeout", "the request head did not arrive in time".into())),
@@ -134,9 +127,7 @@ impl No {
             No::WrongMethod { allow } => plain(405, INVALID, "method_not_allowed", format!("this route takes {allow}")),
             No::ForbiddenMethod => closing(plain(405, INVALID, "method_not_allowed", "CONNECT and TRACE are not served".into())),
             No::LengthRequired => closing(plain(411, INVALID, "length_required", "send a content-length, or a chunked body".into())),
-            No::BodyTooLarge { limit } => {
-                closing(plain(413, INVALID, "body_too_large", format!("the body is larger than {limit} bytes")))
-            }
+            No::BodyTooLarge { limit } => closing(plain(413, INVALID, "body_too_large", format!("the body is larger than {limit} bytes"))),
             No::BodyTimeout => closing(plain(408, INVALID, "body_timeout", "the request body did not arrive in time".into())),
             No::UnsupportedBody(why) => closing(plain(415, INVALID, "unsupported_media_type", (*why).into())),
             No::BadKey => plain(401, "authentication_error", "invalid_api_key", BAD_KEY.into()),
@@ -148,10 +139,9 @@ impl No {
                 param: Some("model".into()),
                 ..plain(404, INVALID, "model_not_found", "no upstream serves this model; GET /v1/models lists those that are served".into())
             },
-            No::BadField { param, why } => Answer {
-                param: Some(param.clone()),
-                ..plain(400, INVALID, "invalid_request", format!("{param}: {why}"))
-            },
+            No::BadField { param, why } => {
+                Answer { param: Some(param.clone()), ..plain(400, INVALID, "invalid_request", format!("{param}: {why}")) }
+            }
             No::Unscreenable { param, kind } => Answer {
                 param: Some(param.clone()),
                 ..plain(400, INVALID, "unscreenable_content", format!("{param}: {}", unscreenable(kind)))
@@ -159,7 +149,12 @@ impl No {
             No::Content(refusal) => plain(403, "content_policy_error", "content_blocked", content_message(refusal)),
             No::Limit { name, retry_after } => Answer {
                 retry_after: Some(seconds(*retry_after)),
-                ..plain(429, "rate_limit_error", "rate_limit_exceeded", format!("this key's limit `{name}` is reached; try again after the time in retry-after"))
+                ..plain(
+                    429,
+                    "rate_limit_error",
+                    "rate_limit_exceeded",
+                    format!("this key's limit `{name}` is reached; try again after the time in retry-after"),
+                )
             },
             No::Overloaded => Answer {
                 retry_after: Some(1),
@@ -171,17 +166,18 @@ impl No {
             },
             No::Upstream(why) => plain(502, SERVER, "upstream_error", format!("the model endpoint failed: {why}")),
             No::UpstreamTimeout(why) => plain(504, SERVER, "upstream_timeout", format!("the model endpoint took too long: {why}")),
-            No::UpstreamStatus { status, retry_after } => Answer {
-                retry_after: retry_after.map(seconds),
-                ..upstream_status(*status)
-            },
-            No::Internal => closing(plain(500, SERVER, "internal_error", "the gateway failed on this request; it is on record under its request id".into())),
+            No::UpstreamStatus { status, retry_after } => Answer { retry_after: retry_after.map(seconds), ..upstream_status(*status) },
+            No::Internal => closing(plain(
+                500,
+                SERVER,
+                "internal_error",
+                "the gateway failed on this request; it is on record under its request id".into(),
+            )),
         }
     }
 }
 
-const NO_ROUTE: &str =
-    "no such route; there are POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings and GET /v1/models";
+const NO_ROUTE: &str = "no such route; there are POST /v1/chat/completions, POST /v1/completions, POST /v1/embeddings and GET /v1/models";
 const BAD_KEY: &str = "no valid key; send `authorization: Bearer <key>` with a key made by `portcullis key new`";
 
 fn closing(answer: Answer) -> Answer {
@@ -191,7 +187,9 @@ fn closing(answer: Answer) -> Answer {
 /// An upstream's 4xx is passed on as what it is, since the caller can act on it; its 5xx says only that the endpoint failed.
 fn upstream_status(status: u16) -> Answer {
     let (status, kind, code, message) = match status {
-        400 | 404 | 409 | 413 | 422 => (status, INVALID, "upstream_rejected", format!("the model endpoint rejected the request with status {status}")),
+        400 | 404 | 409 | 413 | 422 => {
+            (status, INVALID, "upstream_rejected", format!("the model endpoint rejected the request with status {status}"))
+        }
         429 => (429, "rate_limit_error", "upstream_rate_limit", "the model endpoint is at its own rate limit".into()),
         503 => (503, SERVER, "upstream_unavailable", "the model endpoint is not available".into()),
         _ => (502, SERVER, "upstream_error", format!("the model endpoint failed with status {status}")),
@@ -205,7 +203,9 @@ fn unscreenable(kind: &str) -> &'static str {
         "audio" => "audio cannot be screened; send text, or have the policy list `audio` under `unscreenable`",
         "file" => "files cannot be screened; send text, or have the policy list `file` under `unscreenable`",
         "token_array" => "arrays of token ids cannot be screened; send text, or have the policy list `token_array` under `unscreenable`",
-        "logprobs" => "log probabilities repeat the answer token by token and cannot be redacted; leave them out, or have the policy list `logprobs` under `unscreenable`",
+        "logprobs" => {
+            "log probabilities repeat the answer token by token and cannot be redacted; leave them out, or have the policy list `logprobs` under `unscreenable`"
+        }
         _ => "this part cannot be screened; send text",
     }
 }
@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_content_refusal_names_rules_and_categories() {
-        let refusal = Refusal { rules: vec!["ignore-instructions".into()], categories: vec![Category::Injection], reason: RefusalReason::Rule };
+        let refusal =
+            Refusal { rules: vec!["ignore-instructions".into()], categories: vec![Category::Injection], reason: RefusalReason::Rule };
         let answer = No::Content(refusal).answer();
         assert_eq!((answer.status, answer.code), (403, "content_blocked"));
         assert!(answer.message.contains("ignore-instructions") && answer.message.contains("injection"));

@@ -1,14 +1,17 @@
 //! Writing to the client: heads, whole answers, refusals, and letting go of a client whose body nobody reads.
 
+use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE};
 use http::{StatusCode, Version};
+use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use crate::pipeline::Halt;
 use crate::reply::{Answer, No};
 
 /// How long a refused client may go on sending its body before it is cut off.
@@ -73,4 +76,21 @@ pub async fn linger(session: &mut ServerSession) {
         }
     };
     let _ = timeout(LINGER, drain).await;
+}
+
+/// Waits for `work` unless the client leaves first.
+pub async fn or_gone<T>(session: &mut ServerSession, work: impl Future<Output = T>) -> Result<T, Halt> {
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        _ = session.read_body_or_idle(true) => Err(Halt::Over("client_gone")),
+    }
+}
+
+/// Why a client could not be written to.
+pub fn unwritable(error: &pingora::Error) -> Halt {
+    match error.etype() {
+        ErrorType::WriteTimedout => Halt::Over("client_slow"),
+        _ => Halt::Over("client_gone"),
+    }
 }

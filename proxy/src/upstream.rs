@@ -256,7 +256,8 @@ fn classify(head: &ResponseHeader) -> Result<AnswerKind, No> {
         400..=599 => return Err(No::UpstreamStatus { status, retry_after: retry_after(head) }),
         _ => return Err(No::Upstream("it answered with an unexpected status")),
     }
-    let field = |name: http::HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
+    let field =
+        |name: http::HeaderName| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
     if !matches!(field(http::header::CONTENT_ENCODING).as_str(), "" | "identity") {
         return Err(No::Upstream("it compressed its answer although told not to"));
     }

@@ -1,5 +1,7 @@
 //! TLS on both sides: callers over HTTP/1.1 and HTTP/2, and an upstream that is verified.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -26,9 +28,7 @@ impl Identity {
 
     fn setup(&self) -> Setup {
         let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
-        Setup::echo()
-            .set("tls.certificate", text(&self.certificate()))
-            .set("tls.key", text(&self.folder.path().join("key.pem")))
+        Setup::echo().set("tls.certificate", text(&self.certificate())).set("tls.key", text(&self.folder.path().join("key.pem")))
     }
 }
 

@@ -65,8 +65,7 @@ impl Audit {
 
 impl Tail {
     fn run(self) -> anyhow::Result<()> {
-        let filter =
-            Filter { tenant: self.tenant.clone(), kind: self.kind, decision: self.decision, request_id: self.request_id.clone() };
+        let filter = Filter { tenant: self.tenant.clone(), kind: self.kind, decision: self.decision, request_id: self.request_id.clone() };
         let reader = Reader::open(&self.store)?;
         let newest = reader.tail(None, self.limit, &filter)?;
         let mut last = newest.last().map_or(0, |stored| stored.seq);

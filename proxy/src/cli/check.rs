@@ -45,7 +45,12 @@ impl Check {
                         ));
                     }
                     let state = if failures.is_empty() { "ok" } else { "FAILS its tests" };
-                    say(format!("{}: policy `{name}` {} with {} rules: {state}", path.display(), policy.version(), policy.rules().count()))?;
+                    say(format!(
+                        "{}: policy `{name}` {} with {} rules: {state}",
+                        path.display(),
+                        policy.version(),
+                        policy.rules().count()
+                    ))?;
                     policies.insert(name.clone(), std::sync::Arc::new(policy));
                 }
             }

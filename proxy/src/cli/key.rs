@@ -77,7 +77,8 @@ impl Key {
             Command::List { keys } => list(&KeyFile::load(&keys)?)?,
             Command::Revoke { keys, id } => {
                 let mut file = KeyFile::load(&keys)?;
-                let key = file.keys.iter_mut().find(|key| key.id == id).with_context(|| format!("{}: there is no key `{id}`", keys.display()))?;
+                let key =
+                    file.keys.iter_mut().find(|key| key.id == id).with_context(|| format!("{}: there is no key `{id}`", keys.display()))?;
                 key.revoked = true;
                 file.save(&keys)?;
                 say(format!("key {id} is revoked"))?;
@@ -114,7 +115,10 @@ impl New {
 }
 
 fn list(file: &KeyFile) -> anyhow::Result<()> {
-    say(format!("{:<20} {:<16} {:<12} {:>8} {:>6} {:>10}  {:<8} models", "id", "tenant", "policy", "per min", "burst", "concurrent", "state"))?;
+    say(format!(
+        "{:<20} {:<16} {:<12} {:>8} {:>6} {:>10}  {:<8} models",
+        "id", "tenant", "policy", "per min", "burst", "concurrent", "state"
+    ))?;
     for key in &file.keys {
         let state = if key.revoked { "revoked" } else { "valid" };
         say(format!(

@@ -46,8 +46,8 @@ impl Scan {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let line: Line =
-                serde_json::from_slice(&line).with_context(|| format!("standard input, line {}: expected {{\"id\", \"text\"}}", number + 1))?;
+            let line: Line = serde_json::from_slice(&line)
+                .with_context(|| format!("standard input, line {}: expected {{\"id\", \"text\"}}", number + 1))?;
             let verdict = self.scan(&policy, direction, &line);
             if let Err(e) = writeln!(output, "{verdict}") {
                 // Whoever read the output has had enough.
@@ -59,12 +59,8 @@ impl Scan {
     }
 
     fn scan(&self, policy: &Policy, direction: Direction, line: &Line) -> Value {
-        let text = Text {
-            role: role(line.role.as_deref().unwrap_or(&self.role)),
-            encoding: Encoding::Plain,
-            redactable: true,
-            text: &line.text,
-        };
+        let text =
+            Text { role: role(line.role.as_deref().unwrap_or(&self.role)), encoding: Encoding::Plain, redactable: true, text: &line.text };
         let findings = policy.screen(direction, &text);
         let decision = decide(policy, &[text], std::slice::from_ref(&findings), &ModelSignal::Skipped);
         verdict(line, &findings, &decision)

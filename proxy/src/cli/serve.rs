@@ -24,8 +24,15 @@ pub struct Serve {
 impl Serve {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = Settings::load(&self.config)?;
-        let filter = EnvFilter::try_new(&settings.log).with_context(|| format!("log: `{}` is no filter; write info or debug", settings.log))?;
-        tracing_subscriber::fmt().json().flatten_event(true).with_current_span(false).with_env_filter(filter).with_writer(std::io::stderr).init();
+        let filter =
+            EnvFilter::try_new(&settings.log).with_context(|| format!("log: `{}` is no filter; write info or debug", settings.log))?;
+        tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
         // The framework takes the process-wide TLS provider; a second one being there already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         std::panic::set_hook(Box::new(|panic| {

@@ -83,7 +83,9 @@ pub fn visit(chunk: &mut Node, visitor: &mut dyn Visit) -> Result<(), NoChunk> {
             for (name, value) in fields {
                 known(name, visitor);
                 match name.as_str() {
-                    "delta" | "text" | "message" => grow(value, &mut Slot { choice: index, path: vec![Step::Field(name.clone())] }, visitor),
+                    "delta" | "text" | "message" => {
+                        grow(value, &mut Slot { choice: index, path: vec![Step::Field(name.clone())] }, visitor)
+                    }
                     _ => other(value, name, visitor),
                 }
             }
@@ -172,10 +174,8 @@ pub fn carrying(like: &Node, slot: &Slot, text: String) -> Node {
         choice.extend(fields);
     }
     choice.push(("finish_reason".to_owned(), Node::Null));
-    let mut fields: Vec<(String, Node)> = ["id", "object", "created", "model"]
-        .into_iter()
-        .filter_map(|name| Some((name.to_owned(), like.field(name)?.clone())))
-        .collect();
+    let mut fields: Vec<(String, Node)> =
+        ["id", "object", "created", "model"].into_iter().filter_map(|name| Some((name.to_owned(), like.field(name)?.clone()))).collect();
     fields.push(("choices".to_owned(), Node::Array(vec![Node::Object(choice)])));
     Node::Object(fields)
 }
@@ -211,9 +211,7 @@ pub fn is_hollow(chunk: &Node) -> bool {
     let choices = chunk.field("choices").map(Node::items).unwrap_or_default();
     !choices.is_empty()
         && choices.iter().all(|choice| {
-            !is_finish(choice)
-                && choice.field("delta").is_none_or(says_nothing)
-                && choice.field("text").is_none_or(says_nothing)
+            !is_finish(choice) && choice.field("delta").is_none_or(says_nothing) && choice.field("text").is_none_or(says_nothing)
         })
 }
 
@@ -258,7 +256,11 @@ mod tests {
 
     #[test]
     fn another_providers_event_is_no_chunk_and_unknown_keys_are_shown() {
-        for event in [serde_json::json!({"type": "content_block_delta", "delta": {"text": "a"}}), serde_json::json!({"choices": ["a"]}), serde_json::json!([1])] {
+        for event in [
+            serde_json::json!({"type": "content_block_delta", "delta": {"text": "a"}}),
+            serde_json::json!({"choices": ["a"]}),
+            serde_json::json!([1]),
+        ] {
             assert_eq!(visit(&mut node(event), &mut Seen::default()), Err(NoChunk));
         }
         let mut seen = Seen::default();
@@ -276,7 +278,15 @@ mod tests {
         visit(&mut chunk, &mut seen).unwrap();
         let pairs = |list: &[(&str, &str)]| list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
         let growing: Vec<(String, String)> = seen.growing.iter().map(|(slot, text)| (slot.pointer(), text.clone())).collect();
-        assert_eq!(growing, pairs(&[("/choices/1/delta/content", "a"), ("/choices/1/delta/reasoning", "b"), ("/choices/1/delta/tool_calls/3/function/arguments", "{"), ("/choices/0/text", "d")]));
+        assert_eq!(
+            growing,
+            pairs(&[
+                ("/choices/1/delta/content", "a"),
+                ("/choices/1/delta/reasoning", "b"),
+                ("/choices/1/delta/tool_calls/3/function/arguments", "{"),
+                ("/choices/0/text", "d")
+            ])
+        );
         assert_eq!(seen.whole, pairs(&[("id", "c"), ("role", "assistant"), ("id", "t"), ("name", "f"), ("finish_reason", "stop")]));
         assert_eq!(finished(&chunk), vec![0]);
     }
@@ -284,7 +294,16 @@ mod tests {
     #[test]
     fn a_carrying_chunk_comes_apart_into_its_slot_again() {
         let like = node(serde_json::json!({"id": "c", "model": "m", "choices": []}));
-        let slot = Slot { choice: 2, path: vec![Step::Field("delta".into()), Step::Field("tool_calls".into()), Step::Element(1), Step::Field("function".into()), Step::Field("arguments".into())] };
+        let slot = Slot {
+            choice: 2,
+            path: vec![
+                Step::Field("delta".into()),
+                Step::Field("tool_calls".into()),
+                Step::Element(1),
+                Step::Field("function".into()),
+                Step::Field("arguments".into()),
+            ],
+        };
         let mut chunk = carrying(&like, &slot, "x".into());
         let mut seen = Seen::default();
         visit(&mut chunk, &mut seen).unwrap();

@@ -228,7 +228,22 @@ fn is_floats(base64_text: &str) -> bool {
 fn is_protocol_word(field: &str, text: &str) -> bool {
     match field {
         "role" => matches!(text, "system" | "developer" | "user" | "assistant" | "tool" | "function"),
-        "type" => matches!(text, "text" | "function" | "object" | "string" | "number" | "integer" | "boolean" | "array" | "null" | "json_schema" | "json_object" | "content" | "refusal"),
+        "type" => matches!(
+            text,
+            "text"
+                | "function"
+                | "object"
+                | "string"
+                | "number"
+                | "integer"
+                | "boolean"
+                | "array"
+                | "null"
+                | "json_schema"
+                | "json_object"
+                | "content"
+                | "refusal"
+        ),
         "object" => matches!(text, "chat.completion" | "chat.completion.chunk" | "text_completion" | "list" | "model" | "embedding"),
         // A picture that the policy lets pass: not a text, however long.
         "url" => text.starts_with("data:image/") && text.split_once(";base64,").is_some_and(|(_, data)| is_base64(data)),
@@ -244,16 +259,94 @@ pub(super) fn is_known_key(key: &str) -> bool {
 
 /// The protocol's own field names. Every other key is somebody's text and is screened.
 const KNOWN_KEYS: &[&str] = &[
-    "additionalProperties", "allowed_tools", "anyOf", "arguments", "best_of", "choices", "completion_tokens", "completion_tokens_details",
-    "content", "created", "data", "default", "delta", "description", "detail", "dimensions", "embedding", "encoding_format", "enum",
-    "finish_reason", "format", "frequency_penalty", "function", "function_call", "functions", "id", "image_url", "include_usage",
-    "index", "input", "items", "json_schema", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "message", "messages",
-    "metadata", "min_p", "mode", "model", "n", "name", "object", "owned_by", "parallel_tool_calls", "parameters", "prediction",
-    "presence_penalty", "prompt", "prompt_tokens", "prompt_tokens_details", "properties", "reasoning", "reasoning_content",
-    "reasoning_effort", "refusal", "repetition_penalty", "required", "response_format", "role", "safety_identifier", "schema", "seed",
-    "service_tier", "stop", "store", "stream", "stream_options", "strict", "suffix", "system_fingerprint", "temperature", "text",
-    "tool_call_id", "tool_calls", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "total_tokens", "type", "url", "usage",
-    "user", "verbosity",
+    "additionalProperties",
+    "allowed_tools",
+    "anyOf",
+    "arguments",
+    "best_of",
+    "choices",
+    "completion_tokens",
+    "completion_tokens_details",
+    "content",
+    "created",
+    "data",
+    "default",
+    "delta",
+    "description",
+    "detail",
+    "dimensions",
+    "embedding",
+    "encoding_format",
+    "enum",
+    "finish_reason",
+    "format",
+    "frequency_penalty",
+    "function",
+    "function_call",
+    "functions",
+    "id",
+    "image_url",
+    "include_usage",
+    "index",
+    "input",
+    "items",
+    "json_schema",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "message",
+    "messages",
+    "metadata",
+    "min_p",
+    "mode",
+    "model",
+    "n",
+    "name",
+    "object",
+    "owned_by",
+    "parallel_tool_calls",
+    "parameters",
+    "prediction",
+    "presence_penalty",
+    "prompt",
+    "prompt_tokens",
+    "prompt_tokens_details",
+    "properties",
+    "reasoning",
+    "reasoning_content",
+    "reasoning_effort",
+    "refusal",
+    "repetition_penalty",
+    "required",
+    "response_format",
+    "role",
+    "safety_identifier",
+    "schema",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "strict",
+    "suffix",
+    "system_fingerprint",
+    "temperature",
+    "text",
+    "tool_call_id",
+    "tool_calls",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_logprobs",
+    "top_p",
+    "total_tokens",
+    "type",
+    "url",
+    "usage",
+    "user",
+    "verbosity",
 ];
 
 #[cfg(test)]

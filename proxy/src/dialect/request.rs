@@ -259,9 +259,8 @@ fn allow(policy: &Policy, kind: Unscreenable, param: &str) -> Result<(), No> {
 
 fn check_model(value: &Node) -> Result<(), No> {
     let model = value.as_str().ok_or_else(|| bad("model", "must be a string"))?;
-    let sound = !model.is_empty()
-        && model.len() <= MODEL_BYTES_MAX
-        && model.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b));
+    let sound =
+        !model.is_empty() && model.len() <= MODEL_BYTES_MAX && model.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b));
     sound.then_some(()).ok_or_else(|| bad("model", "must be 1 to 128 letters, digits or any of -_.:/@+"))
 }
 
@@ -327,9 +326,7 @@ fn check_stream_options(value: &Node) -> Result<(), No> {
 fn check_texts(name: &str, value: &Node, policy: &Policy) -> Result<(), No> {
     match value {
         Node::String(_) => Ok(()),
-        Node::Array(items) if items.is_empty() || items.len() > BATCH_MAX => {
-            Err(bad(name, format!("must hold 1 to {BATCH_MAX} strings")))
-        }
+        Node::Array(items) if items.is_empty() || items.len() > BATCH_MAX => Err(bad(name, format!("must hold 1 to {BATCH_MAX} strings"))),
         Node::Array(items) if items.iter().all(|item| item.as_str().is_some()) => Ok(()),
         Node::Array(items) if is_tokens(items) || items.iter().all(|item| matches!(item, Node::Array(inner) if is_tokens(inner))) => {
             allow(policy, Unscreenable::TokenArray, name)
@@ -382,7 +379,17 @@ fn check_messages(value: &Node, policy: &Policy) -> Result<(), No> {
 }
 
 const MESSAGE_FIELDS: &[&str] = &[
-    "role", "content", "name", "tool_calls", "tool_call_id", "function_call", "refusal", "reasoning", "reasoning_content", "annotations", "audio",
+    "role",
+    "content",
+    "name",
+    "tool_calls",
+    "tool_call_id",
+    "function_call",
+    "refusal",
+    "reasoning",
+    "reasoning_content",
+    "annotations",
+    "audio",
 ];
 
 fn check_message(path: &str, message: &Node, policy: &Policy) -> Result<(), No> {

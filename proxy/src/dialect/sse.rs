@@ -87,7 +87,9 @@ impl EventReader {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = "\u{feff}: hi\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: x\nid: 7\ndata:two\n\n\rdata: three 中\r\rdata\n\nretry: 5\n\ndata: lost".as_bytes();
+    const STREAM: &[u8] =
+        "\u{feff}: hi\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\nevent: x\nid: 7\ndata:two\n\n\rdata: three 中\r\rdata\n\nretry: 5\n\ndata: lost"
+            .as_bytes();
 
     fn expected() -> Vec<Vec<u8>> {
         vec![b"{\"a\":\n1}".to_vec(), b"two".to_vec(), "three 中".as_bytes().to_vec(), vec![]]

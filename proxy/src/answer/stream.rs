@@ -1,15 +1,13 @@
-//! Screening the way back: a whole answer at once, a streamed one piece by piece, by the same rules and the same policy.
-//!
-//! No input or output here: bytes of the upstream go in, bytes for the client come out. What the client gets does not depend on
-//! how the upstream cut its stream.
+//! Screening a streamed answer, chunk by chunk.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_policies::{Decision, Direction, Encoding, Finding, ModelSignal, Outcome, Policy, Refusal, Role, Step, StreamScreen, Text, Unscreenable, decide};
+use portcullis_policies::{Decision, Direction, Encoding, ModelSignal, Outcome, Policy, Refusal, Role, Text, decide};
 
+use super::grown::Grown;
+use super::{Found, Stop, drop_logprobs, usage};
 use crate::dialect::chunk::{self, Slot};
-use crate::dialect::leaves::{self, Side};
 use crate::dialect::sse::EventReader;
 use crate::json::Node;
 use crate::record::Tokens;
@@ -18,68 +16,6 @@ use crate::record::Tokens;
 const SLOTS_MAX: usize = 256;
 /// Longest name or id inside a delta, in bytes.
 const WHOLE_BYTES_MAX: usize = 1024;
-/// Blanks at the beginning of a text that are waited through to see whether it is JSON, in bytes.
-const LEAD_BYTES_MAX: usize = 256;
-
-/// Why an answer stops.
-#[derive(Debug)]
-pub enum Stop {
-    /// The policy refuses it.
-    Refused(Refusal),
-    /// The upstream's answer is not what it should be.
-    Broken(&'static str),
-}
-
-/// What was found in one text of an answer.
-pub type Found = (String, Vec<Finding>);
-
-/// Screens a whole JSON answer and returns the bytes for the client, the findings and the usage.
-///
-/// # Errors
-/// [`Stop`], with whatever was found until then in `found`.
-pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Result<(Vec<u8>, Option<Tokens>), Stop> {
-    let mut document = Node::parse(body).map_err(|_| Stop::Broken("its answer is not valid JSON"))?;
-    if !matches!(document, Node::Object(_)) || document.field("error").is_some_and(|error| *error != Node::Null) {
-        return Err(Stop::Broken("its answer is not an answer"));
-    }
-    drop_logprobs(&mut document, policy);
-    let leaves = leaves::read(&mut document, Side::Answer);
-    let texts: Vec<Text<'_>> = leaves
-        .iter()
-        .map(|leaf| Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text })
-        .collect();
-    let findings: Vec<Vec<Finding>> = texts.iter().map(|text| policy.screen(Direction::Response, text)).collect();
-    let decision = decide(policy, &texts, &findings, &ModelSignal::Skipped);
-    found.extend(leaves.iter().zip(&findings).filter(|(_, f)| !f.is_empty()).map(|(leaf, f)| (leaf.pointer.clone(), f.clone())));
-    match decision.outcome {
-        Outcome::Refuse(refusal) => Err(Stop::Refused(refusal)),
-        Outcome::Forward(cleared) => {
-            leaves::rewrite(&mut document, Side::Answer, |index| cleared.redacted(index));
-            Ok((document.to_bytes(), usage(&document)))
-        }
-    }
-}
-
-/// Log probabilities repeat the answer token by token, past any redaction.
-fn drop_logprobs(document: &mut Node, policy: &Policy) {
-    if policy.allows_unscreenable(Unscreenable::Logprobs) {
-        return;
-    }
-    let Some(choices) = document.field_mut("choices") else { return };
-    for choice in choices.items_mut() {
-        if let Some(logprobs) = choice.field_mut("logprobs") {
-            *logprobs = Node::Null;
-        }
-    }
-}
-
-fn usage(document: &Node) -> Option<Tokens> {
-    let usage = document.field("usage")?;
-    let prompt = usage.field("prompt_tokens")?.as_u64()?;
-    let answer = usage.field("completion_tokens").and_then(Node::as_u64).unwrap_or(0);
-    // A number no context window can hold is no measurement.
-    (prompt < 1 << 40 && answer < 1 << 40).then_some(Tokens { prompt, answer, measured: true })
-}
 
 /// Screens a streamed answer.
 pub struct AnswerStream {
@@ -275,43 +211,6 @@ impl AnswerStream {
     }
 }
 
-/// A text that grows, and its screen. Whether it is JSON is known from its field, or with its first visible character.
-struct Grown {
-    lead: String,
-    screen: Option<StreamScreen>,
-}
-
-impl Grown {
-    fn push(&mut self, policy: &Arc<Policy>, slot: &Slot, piece: &str) -> Step {
-        if let Some(screen) = &mut self.screen {
-            return screen.push(piece);
-        }
-        self.lead.push_str(piece);
-        let encoding = match self.lead.trim_start().chars().next() {
-            _ if slot.is_json() => Encoding::Json,
-            Some('{') => Encoding::Json,
-            Some(_) => Encoding::Plain,
-            None if self.lead.len() > LEAD_BYTES_MAX => Encoding::Plain,
-            None => return Step::default(),
-        };
-        let mut screen = StreamScreen::new(Arc::clone(policy), Direction::Response, Role::Assistant, encoding);
-        let step = screen.push(&std::mem::take(&mut self.lead));
-        self.screen = Some(screen);
-        step
-    }
-
-    fn finish(self) -> Step {
-        match self.screen {
-            Some(mut screen) => screen.finish(),
-            None => Step { text: self.lead, ..Step::default() },
-        }
-    }
-
-    fn held_bytes(&self) -> usize {
-        self.lead.len() + self.screen.as_ref().map_or(0, StreamScreen::held_bytes)
-    }
-}
-
 enum Halted {
     /// Inside a growing text: what was said before it may go out.
     Within(Refusal),
@@ -354,7 +253,7 @@ impl chunk::Visit for Growth<'_> {
             if stream.screens.len() == SLOTS_MAX {
                 return self.refuse(Stop::Broken("its answer has too many parts"));
             }
-            stream.screens.insert(slot.clone(), Grown { lead: String::new(), screen: None });
+            stream.screens.insert(slot.clone(), Grown::default());
             stream.order.push(slot.clone());
         }
         let Some(grown) = stream.screens.get_mut(&slot) else { return };
@@ -423,7 +322,13 @@ impl chunk::Visit for Said {
 
 /// Screens a text that comes whole in a chunk and puts its redacted form in place. The same text under the same name was seen
 /// before in almost every chunk, so what was cleared is remembered (as long as it is short and there is little of it).
-fn settle(policy: &Policy, cleared: &mut HashMap<String, String>, found: &mut Vec<Found>, name: &str, text: &mut String) -> Result<(), Refusal> {
+fn settle(
+    policy: &Policy,
+    cleared: &mut HashMap<String, String>,
+    found: &mut Vec<Found>,
+    name: &str,
+    text: &mut String,
+) -> Result<(), Refusal> {
     const NAMES_MAX: usize = 32;
     if cleared.get(name).is_some_and(|known| known == text) {
         return Ok(());
@@ -460,6 +365,7 @@ fn write(chunk: &Node, out: &mut Vec<u8>) {
 mod tests {
     use serde_json::{Value, json};
 
+    use super::super::screen_whole;
     use super::*;
 
     const PACK: &str = r#"
@@ -480,7 +386,10 @@ rules:
     }
 
     fn chunk(choice: u64, delta: &Value, reason: &Value) -> String {
-        format!("data: {}\n\n", json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [{"index": choice, "delta": delta, "finish_reason": reason}]}))
+        format!(
+            "data: {}\n\n",
+            json!({"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [{"index": choice, "delta": delta, "finish_reason": reason}]})
+        )
     }
 
     /// What a client puts together: the text of each slot, whether `[DONE]` came, and the chunks in order.
@@ -518,7 +427,8 @@ rules:
     }
 
     fn two_choices_and_a_call() -> Vec<u8> {
-        let mut stream = chunk(1, &json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{\"t\": \""}}]}), &Value::Null);
+        let mut stream =
+            chunk(1, &json!({"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": "{\"t\": \""}}]}), &Value::Null);
         let texts = ["Write to ad", "a@exam", "ple.org or 世界", " to bob@example.org", "."];
         for text in texts {
             stream.push_str(&chunk(0, &json!({"content": text}), &Value::Null));
@@ -536,7 +446,10 @@ rules:
         let stream = two_choices_and_a_call();
         let mut expected: HashMap<String, String> = HashMap::new();
         expected.insert("/choices/0/delta/content".into(), "Write to [EMAIL_ADDRESS] or 世界 to [EMAIL_ADDRESS]. eve@exam".into());
-        expected.insert("/choices/1/delta/tool_calls/0/function/arguments".into(), "{\"t\": \"Write to [EMAIL_ADDRESS] or 世界 to [EMAIL_ADDRESS].\"}".into());
+        expected.insert(
+            "/choices/1/delta/tool_calls/0/function/arguments".into(),
+            "{\"t\": \"Write to [EMAIL_ADDRESS] or 世界 to [EMAIL_ADDRESS].\"}".into(),
+        );
         for cut in 0..stream.len() {
             let (out, ended) = run(&policy, &stream, &[cut]);
             assert!(ended.is_ok());
@@ -579,7 +492,9 @@ rules:
     fn a_choice_that_ends_with_every_chunk_is_one_text() {
         let text = "mail ada@example.org today";
         for cut in 0..text.len() {
-            let stream = chunk(0, &json!({"content": &text[..cut]}), &json!("stop")) + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop")) + "data: [DONE]\n\n";
+            let stream = chunk(0, &json!({"content": &text[..cut]}), &json!("stop"))
+                + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop"))
+                + "data: [DONE]\n\n";
             let (out, ended) = run(&policy(), stream.as_bytes(), &[]);
             assert!(ended.is_ok());
             assert_eq!(gather(&out).0["/choices/0/delta/content"], "mail [EMAIL_ADDRESS] today", "cut at {cut}");
@@ -599,7 +514,8 @@ rules:
     fn a_choice_that_goes_on_after_its_end_or_says_a_name_in_pieces_is_broken() {
         let policy = policy();
         let usage = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n";
-        let after = chunk(0, &json!({"content": "ada@exam"}), &json!("stop")) + usage + &chunk(0, &json!({"content": "ple.org"}), &json!("stop"));
+        let after =
+            chunk(0, &json!({"content": "ada@exam"}), &json!("stop")) + usage + &chunk(0, &json!({"content": "ple.org"}), &json!("stop"));
         let name = |text: &str| chunk(0, &json!({"tool_calls": [{"index": 0, "function": {"name": text}}]}), &Value::Null);
         for stream in [after, name("ada@exam") + &name("ple.org")] {
             let (out, ended) = run(&policy, stream.as_bytes(), &[]);
@@ -613,7 +529,9 @@ rules:
         let policy = policy();
         let text = r#" {"to": "ada\u0040example.org"}"#;
         for cut in 0..text.len() {
-            let stream = chunk(0, &json!({"content": &text[..cut]}), &Value::Null) + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop")) + "data: [DONE]\n\n";
+            let stream = chunk(0, &json!({"content": &text[..cut]}), &Value::Null)
+                + &chunk(0, &json!({"content": &text[cut..]}), &json!("stop"))
+                + "data: [DONE]\n\n";
             let (out, _) = run(&policy, stream.as_bytes(), &[]);
             assert_eq!(gather(&out).0["/choices/0/delta/content"], r#" {"to": "[EMAIL_ADDRESS]"}"#, "cut at {cut}");
         }

@@ -1,0 +1,203 @@
+//! The way back of one request: the upstream's answer through the screen to the client, whole or piece by piece.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use pingora::protocols::http::ServerSession;
+use portcullis_policies::{Direction, Policy};
+use tokio::time::timeout_at;
+
+use crate::answer::{self, AnswerStream, Stop};
+use crate::gate::{Gate, unhurried};
+use crate::kept;
+use crate::metrics::Stage;
+use crate::pipeline::{Halt, Held};
+use crate::record::{Ledger, Tokens};
+use crate::reply::No;
+use crate::respond::{self, or_gone, unwritable};
+use crate::upstream::{Exchange, Upstream};
+
+/// The way back of one request.
+pub struct Back<'a> {
+    /// The gate.
+    pub gate: &'a Gate,
+    /// The policy in force.
+    pub policy: &'a Arc<Policy>,
+    /// Where the exchange runs.
+    pub upstream: &'a Upstream,
+    /// The running exchange, its head read.
+    pub exchange: Exchange,
+    /// The request.
+    pub request_id: &'a str,
+    /// Bytes of text in the prompt, to estimate tokens.
+    pub prompt_bytes: usize,
+    /// When the whole exchange has to be over.
+    pub deadline: tokio::time::Instant,
+    /// What the request holds.
+    pub held: Held,
+}
+
+impl Back<'_> {
+    /// A whole answer.
+    ///
+    /// # Errors
+    /// What the client is still to be told, or that there is nobody left to tell.
+    pub async fn whole(mut self, session: &mut ServerSession, ledger: &mut Ledger) -> Result<(), Halt> {
+        let body = self.read_whole(session).await?;
+        let began = Instant::now();
+        let mut found = Vec::new();
+        let screened = unhurried(body.len(), || answer::screen_whole(self.policy, &body, &mut found));
+        ledger.took(Stage::ScreenBack, began);
+        for (pointer, findings) in &found {
+            ledger.found(Direction::Response, pointer, findings);
+        }
+        self.upstream.release(self.exchange).await;
+        match screened {
+            Ok((bytes, tokens)) => {
+                let tokens = tokens.unwrap_or_else(|| estimate(self.prompt_bytes, bytes.len()));
+                note_answer(ledger, bytes.len(), kept::keeps_answers(self.policy).then(|| kept::answer(&bytes)));
+                drop(self.held);
+                respond::json(session, self.request_id, bytes).await.map_err(|e| unwritable(&e))?;
+                ledger.complete("ok", Some(200), Some(tokens));
+                Ok(())
+            }
+            Err(Stop::Refused(refusal)) => {
+                let no = No::Content(refusal);
+                ledger.complete("blocked_output", Some(no.answer().status), Some(estimate(self.prompt_bytes, body.len())));
+                Err(no.into())
+            }
+            Err(Stop::Broken(why)) => Err(No::Upstream(why).into()),
+        }
+    }
+
+    async fn read_whole(&mut self, session: &mut ServerSession) -> Result<Vec<u8>, Halt> {
+        let limit = self.gate.limits.response_bytes;
+        let deadline = self.deadline;
+        let read = async {
+            let mut body = Vec::new();
+            while let Some(piece) = self.exchange.piece().await? {
+                if body.len() + piece.len() > limit {
+                    return Err(No::Upstream("its answer is too large"));
+                }
+                body.extend_from_slice(&piece);
+            }
+            Ok(body)
+        };
+        let body = or_gone(session, timeout_at(deadline, read)).await?.unwrap_or(Err(No::UpstreamTimeout("the whole exchange")))?;
+        Ok(body)
+    }
+
+    /// A streamed answer. Once its head is out, a refusal is an event in the stream and no error here.
+    ///
+    /// # Errors
+    /// As [`Back::whole`], and only before the head is out or when the client has left.
+    pub async fn stream(mut self, session: &mut ServerSession, ledger: &mut Ledger) -> Result<(), Halt> {
+        respond::events(session, self.request_id).await.map_err(|e| unwritable(&e))?;
+        let mut screen = AnswerStream::new(Arc::clone(self.policy), self.gate.limits.sse_event_bytes);
+        let mut progress = Progress::default();
+        let ended = self.pump(session, ledger, &mut screen, &mut progress).await;
+        let tokens = screen.tokens.unwrap_or_else(|| estimate(self.prompt_bytes, screen.text_bytes));
+        note_answer(ledger, progress.sent, progress.kept.take());
+        match ended {
+            Ok(()) => {
+                drop(self.held);
+                session.write_response_body(Bytes::new(), true).await.map_err(|e| unwritable(&e))?;
+                ledger.complete("ok", Some(200), Some(tokens));
+                self.upstream.release(self.exchange).await;
+                Ok(())
+            }
+            Err(Halt::Over(outcome)) => {
+                ledger.complete(outcome, Some(200), Some(tokens));
+                Err(Halt::Over(outcome))
+            }
+            Err(Halt::No(no)) => {
+                // The upstream stops first: its connection goes with the exchange.
+                drop((self.exchange, self.held));
+                let outcome = if matches!(no, No::Content(_)) { "blocked_output" } else { no.answer().code };
+                ledger.complete(outcome, Some(200), Some(tokens));
+                let event = Bytes::from(no.answer().event());
+                session.write_response_body(event, false).await.map_err(|e| unwritable(&e))?;
+                session.write_response_body(Bytes::new(), true).await.map_err(|e| unwritable(&e))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves pieces from the upstream through the screen to the client until one of them ends it.
+    async fn pump(
+        &mut self,
+        session: &mut ServerSession,
+        ledger: &mut Ledger,
+        screen: &mut AnswerStream,
+        progress: &mut Progress,
+    ) -> Result<(), Halt> {
+        let deadline = self.deadline;
+        loop {
+            let piece = or_gone(session, timeout_at(deadline, self.exchange.piece())).await?;
+            let piece = piece.unwrap_or(Err(No::UpstreamTimeout("the whole exchange")));
+            let mut out = Vec::new();
+            let began = Instant::now();
+            let stop = match &piece {
+                Ok(Some(bytes)) => screen.push(bytes, &mut out).err().map(told),
+                Ok(None) => screen.end(&mut out).err().map(told),
+                // What was said before it broke off is settled all the same.
+                Err(no) => Some(screen.end(&mut out).err().filter(|stop| matches!(stop, Stop::Refused(_))).map_or(no.clone(), told)),
+            };
+            ledger.took(Stage::ScreenBack, began);
+            self.gate.metrics.held_back.observe(screen.held_bytes() as f64);
+            for (pointer, findings) in screen.found.drain(..) {
+                ledger.found(Direction::Response, &pointer, &findings);
+            }
+            if !out.is_empty() {
+                progress.note(&out, kept::keeps_answers(self.policy));
+                session.write_response_body(Bytes::from(out), false).await.map_err(|e| unwritable(&e))?;
+            }
+            match (stop, piece) {
+                (Some(no), _) => return Err(Halt::No(no)),
+                (None, Ok(None)) => return Ok(()),
+                // Whatever follows `[DONE]` is dropped, but the body is read to its end so that the connection can be used again.
+                (None, _) => {}
+            }
+        }
+    }
+}
+
+/// How far a stream has come.
+#[derive(Default)]
+struct Progress {
+    sent: usize,
+    kept: Option<String>,
+}
+
+impl Progress {
+    fn note(&mut self, out: &[u8], keep_text: bool) {
+        self.sent += out.len();
+        if keep_text {
+            let kept = self.kept.get_or_insert_default();
+            for line in String::from_utf8_lossy(out).lines() {
+                kept::keep(kept, &kept::answer(line.strip_prefix("data: ").unwrap_or_default().as_bytes()));
+            }
+        }
+    }
+}
+
+fn told(stop: Stop) -> No {
+    match stop {
+        Stop::Refused(refusal) => No::Content(refusal),
+        Stop::Broken(why) => No::Upstream(why),
+    }
+}
+
+/// Notes in the completion what the client got.
+pub fn note_answer(ledger: &mut Ledger, bytes: usize, text: Option<String>) {
+    if let Some(event) = ledger.completion() {
+        event.bytes_out = Some(bytes as u64);
+        event.redacted_answer = text;
+    }
+}
+
+/// Four bytes a token, the usual rule of thumb, when the upstream does not say.
+fn estimate(prompt_bytes: usize, answer_bytes: usize) -> Tokens {
+    Tokens { prompt: prompt_bytes.div_ceil(4) as u64, answer: answer_bytes.div_ceil(4) as u64, measured: false }
+}
