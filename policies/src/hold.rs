@@ -8,6 +8,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
+use regex_syntax::hir::{Hir, HirKind, Repetition};
 
 use crate::compile::Matcher;
 use crate::view::Views;
@@ -16,6 +17,36 @@ use crate::view::Views;
 const AUTOMATON_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Memory for the states met, for each thread that screens streams, in bytes.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Most places a counted repetition may take in the automaton before its count is let go.
+const REPEAT_PLACES_MAX: usize = 256;
+
+/// A pattern that matches at least what `hir` matches, in fewer places: a repetition that would be written out too often becomes one
+/// without a count. Holding back for it is safe, as `reach` bounds it; an automaton with thousands of places in one state is slow to
+/// walk and overflows its cache. Gives the pattern and how many places it takes.
+fn loosened(hir: &Hir) -> (Hir, usize) {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => (hir.clone(), 0),
+        HirKind::Literal(literal) => (hir.clone(), literal.0.len()),
+        HirKind::Class(_) => (hir.clone(), 1),
+        HirKind::Capture(capture) => loosened(&capture.sub),
+        HirKind::Concat(parts) => {
+            let (parts, places): (Vec<Hir>, Vec<usize>) = parts.iter().map(loosened).unzip();
+            (Hir::concat(parts), places.iter().sum())
+        }
+        HirKind::Alternation(parts) => {
+            let (parts, places): (Vec<Hir>, Vec<usize>) = parts.iter().map(loosened).unzip();
+            (Hir::alternation(parts), places.iter().sum())
+        }
+        HirKind::Repetition(repetition) => {
+            let (sub, places) = loosened(&repetition.sub);
+            let times = repetition.max.unwrap_or(repetition.min.max(1)) as usize;
+            let keeps = places.saturating_mul(times) <= REPEAT_PLACES_MAX;
+            let (min, max, places) = if keeps { (repetition.min, repetition.max, places * times) } else { (0, None, places) };
+            (Hir::repetition(Repetition { min, max, greedy: repetition.greedy, sub: Box::new(sub) }), places)
+        }
+    }
+}
 
 /// The automaton of one direction.
 pub(crate) struct Hold {
@@ -35,7 +66,7 @@ impl Hold {
             .shrink(false)
             .which_captures(thompson::WhichCaptures::None)
             .nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
-        let hirs: Vec<_> = matchers.iter().map(|matcher| &matcher.hir).collect();
+        let hirs: Vec<Hir> = matchers.iter().map(|matcher| loosened(&matcher.hir).0).collect();
         let too_large = |error: &dyn std::fmt::Display| format!("all patterns together are too large: {error}");
         let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&hirs).map_err(|error| too_large(&error))?;
         let config = DFA::config().match_kind(MatchKind::All).cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true);

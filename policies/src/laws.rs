@@ -299,6 +299,20 @@ fn a_stream_that_never_becomes_certain_is_refused_at_its_bound() {
 }
 
 /// The shipped rules, too: every example of every pack, in the middle of other text, one character at a time.
+/// Long counted patterns once made the automaton so wide that a key said token by token took minutes.
+#[test]
+fn a_key_that_never_ends_costs_little_however_it_is_cut() {
+    let policy =
+        Arc::new(Policy::load(std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/policy.yaml"))).expect("the default policy"));
+    let mut stream = StreamScreen::new(policy, Direction::Response, Role::Assistant, Encoding::Plain);
+    let begun = std::time::Instant::now();
+    stream.push("-----BEGIN RSA PRIVATE KEY-----\n");
+    for token in 0..2000 {
+        stream.push(if token % 16 == 15 { "aB3x\n" } else { "aB3x" });
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[test]
 fn every_example_of_the_default_policy_streams_as_its_whole() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy.yaml");

@@ -18,6 +18,8 @@ use crate::view::Views;
 
 /// How much released text is kept, at least, for boundaries and context words; in bytes.
 const LEFT_CONTEXT_BYTES: usize = CONTEXT_BYTES + 8;
+/// Most released text that is kept to find something visible in it; in bytes.
+const KEPT_BYTES_MAX: usize = 4 * 1024;
 /// Most that is held back before the stream is refused, in bytes.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
@@ -183,7 +185,7 @@ fn kept_from(views: &Views<'_>, cut: usize) -> usize {
     let mut wanted = LEFT_CONTEXT_BYTES;
     loop {
         let from = views.align_down(cut.saturating_sub(wanted));
-        if from == 0 || views.all_visible(from..cut) {
+        if from == 0 || wanted > KEPT_BYTES_MAX || views.all_visible(from..cut) {
             return from;
         }
         wanted *= 2;

@@ -1,12 +1,12 @@
 //! The way back of one request: the upstream's answer through the screen to the client, whole or piece by piece.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
 use portcullis_policies::{Direction, Policy};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::answer::{self, AnswerStream, Stop};
 use crate::gate::{Gate, unhurried};
@@ -17,6 +17,10 @@ use crate::record::{Ledger, Tokens};
 use crate::reply::No;
 use crate::respond::{self, or_gone, unwritable};
 use crate::upstream::{Exchange, Upstream};
+
+/// How long an upstream may take to end a stream that is done, and in how many pieces.
+const TAIL: Duration = Duration::from_millis(50);
+const TAIL_PIECES_MAX: usize = 8;
 
 /// The way back of one request.
 pub struct Back<'a> {
@@ -104,7 +108,9 @@ impl Back<'_> {
                 drop(self.held);
                 session.write_response_body(Bytes::new(), true).await.map_err(|e| unwritable(&e))?;
                 ledger.complete("ok", Some(200), Some(tokens));
-                self.upstream.release(self.exchange).await;
+                if drained(&mut self.exchange).await {
+                    self.upstream.release(self.exchange).await;
+                }
                 Ok(())
             }
             Err(Halt::Over(outcome)) => {
@@ -153,14 +159,26 @@ impl Back<'_> {
                 progress.note(&out, kept::keeps_answers(self.policy));
                 session.write_response_body(Bytes::from(out), false).await.map_err(|e| unwritable(&e))?;
             }
-            match (stop, piece) {
-                (Some(no), _) => return Err(Halt::No(no)),
-                (None, Ok(None)) => return Ok(()),
-                // Whatever follows `[DONE]` is dropped, but the body is read to its end so that the connection can be used again.
-                (None, _) => {}
+            match stop {
+                Some(no) => return Err(Halt::No(no)),
+                // Everything is said; how the upstream goes is its own affair.
+                None if screen.is_done() => return Ok(()),
+                None => {}
             }
         }
     }
+}
+
+/// Reads away what follows `[DONE]`, which is nobody's. True when the answer ended soon, and its connection can be used again.
+async fn drained(exchange: &mut Exchange) -> bool {
+    for _ in 0..TAIL_PIECES_MAX {
+        match timeout(TAIL, exchange.piece()).await {
+            Ok(Ok(None)) => return true,
+            Ok(Ok(Some(_))) => {}
+            Ok(Err(_)) | Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// How far a stream has come.

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use crate::config::{Durability, Limits, Timeouts};
 use crate::edge;
 use crate::keys::{KeyFile, KeyRecord, KeyTable};
-use crate::limit::{Budget, KeyLimits};
+use crate::limit::{Budget, KeyLimits, Strangers};
 use crate::metrics::Metrics;
 use crate::pipeline::{self, Halt};
 use crate::record::Ledger;
@@ -72,6 +72,8 @@ pub struct Gate {
     pub memory: Budget,
     /// Client connections.
     pub connections: Budget,
+    /// Callers without a key.
+    pub strangers: Strangers,
     /// Sizes.
     pub limits: Limits,
     /// Times.
@@ -196,6 +198,11 @@ impl Gate {
         }
     }
 
+    fn is_recorded(&self, session: &ServerSession) -> bool {
+        let address = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+        address.is_none_or(|address| self.strangers.is_recorded(address))
+    }
+
     /// Refuses a request whose head was read. True when the connection may be used again.
     async fn refuse_and_linger(&self, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, no: No) -> bool {
         let body_pending = !session.is_body_done();
@@ -214,6 +221,12 @@ impl Gate {
     /// Records a refusal and answers with it. True when it was written.
     async fn refuse(&self, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, no: No) -> bool {
         let answer = no.answer();
+        if ledger.is_strangers() && !self.is_recorded(session) {
+            self.metrics.unrecorded.inc();
+            ledger.forget(answer.code);
+            session.set_keepalive(None);
+            return respond::error(session, request_id, &no, &answer).await.is_ok();
+        }
         if let Some(commit) = ledger.refuse(&no)
             && commit.await.is_err()
         {

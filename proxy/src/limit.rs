@@ -2,13 +2,14 @@
 //!
 //! Everything taken is a guard that gives itself back when dropped, however the request ends.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use governor::clock::{Clock, QuantaClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::keys::KeyRecord;
@@ -50,6 +51,38 @@ impl KeyLimits {
 #[derive(Debug)]
 pub struct Permit {
     _running: OwnedSemaphorePermit,
+}
+
+/// How many refusals of unknown callers are put on record for one address at once, and per minute after that.
+const STRANGER_BURST: NonZeroU32 = NonZeroU32::new(600).unwrap();
+const STRANGER_PER_MINUTE: NonZeroU32 = NonZeroU32::new(60).unwrap();
+/// Addresses remembered before those that have been quiet are forgotten.
+const STRANGERS_MAX: usize = 10_000;
+
+/// Keeps callers without a key from filling the audit store: past a rate per address their refusals are counted, not recorded.
+#[derive(Debug)]
+pub struct Strangers {
+    rates: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+impl Default for Strangers {
+    fn default() -> Self {
+        Self { rates: RateLimiter::keyed(Quota::per_minute(STRANGER_PER_MINUTE).allow_burst(STRANGER_BURST)) }
+    }
+}
+
+impl Strangers {
+    /// Whether one more refusal of this address is put on record. An IPv6 network of /64 counts as one address.
+    pub fn is_recorded(&self, address: IpAddr) -> bool {
+        if self.rates.len() > STRANGERS_MAX {
+            self.rates.retain_recent();
+        }
+        let network = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        };
+        self.rates.check_key(&network).is_ok()
+    }
 }
 
 /// A number of things (bytes, connections) shared by all, of which parts can be taken.
@@ -138,6 +171,14 @@ mod tests {
         }
         drop(first);
         assert!(limits.take().is_ok());
+    }
+
+    #[test]
+    fn an_address_is_put_on_record_so_often_and_no_more() {
+        let strangers = Strangers::default();
+        let at = |last: &str| format!("2001:db8::{last}").parse::<IpAddr>().unwrap();
+        assert_eq!((0..1000).filter(|i| strangers.is_recorded(at(if i % 2 == 0 { "1" } else { "2" }))).count(), 600);
+        assert!(strangers.is_recorded("192.0.2.1".parse().unwrap()));
     }
 
     #[test]

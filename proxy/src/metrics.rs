@@ -69,6 +69,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Key files that could not be reloaded.
     pub key_reload_failures: IntCounter,
+    /// Refusals of callers without a key that were counted and not recorded.
+    pub unrecorded: IntCounter,
     /// Text bytes held back at the end of each streamed piece.
     pub held_back: Histogram,
     audit: AuditGauges,
@@ -146,6 +148,10 @@ impl Metrics {
             memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,
             connections: gauge("portcullis_connections", "Open client connections")?,
             key_reload_failures: counter("portcullis_key_reload_failures_total", "Key files that could not be reloaded")?,
+            unrecorded: counter(
+                "portcullis_unrecorded_refusals_total",
+                "Refusals of callers without a key past the rate that is recorded",
+            )?,
             held_back,
             audit: AuditGauges {
                 queued: gauge("portcullis_audit_queued_events", "Events waiting to be durable")?,

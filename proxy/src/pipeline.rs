@@ -100,8 +100,8 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     upstream.name.clone_into(&mut ledger.event.upstream);
     let text_bytes = parsed.text_bytes() as u64;
     ledger.event.text_bytes = Some(text_bytes);
-    let texts: Vec<Text<'_>> = parsed.leaves.iter().map(text).collect();
-    let rules = |ledger: &mut Ledger| screen_rules(ledger, &policy, &parsed.leaves, &texts);
+    let texts: Vec<Text<'_>> = parsed.leaves.iter().chain(parsed.joined.iter().map(|joined| &joined.leaf)).map(text).collect();
+    let rules = |ledger: &mut Ledger| screen_rules(ledger, &policy, &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let signal = screen_model(gate, ledger, &parsed.leaves).await;
@@ -130,16 +130,21 @@ fn text(leaf: &Leaf) -> Text<'_> {
     Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text }
 }
 
-fn screen_rules(ledger: &mut Ledger, policy: &Policy, leaves: &[Leaf], texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
-    texts
-        .iter()
-        .zip(leaves)
-        .map(|(text, leaf)| {
-            let findings = policy.screen(Direction::Request, text);
-            ledger.found(Direction::Request, &leaf.pointer, &findings);
-            findings
-        })
-        .collect()
+fn screen_rules(ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
+    let mut all = Vec::with_capacity(texts.len());
+    for (text, leaf) in texts.iter().zip(&parsed.leaves) {
+        let findings = policy.screen(Direction::Request, text);
+        ledger.found(Direction::Request, &leaf.pointer, &findings);
+        all.push(findings);
+    }
+    for (text, joined) in texts[parsed.leaves.len()..].iter().zip(&parsed.joined) {
+        // What lies inside one part was found there.
+        let mut findings = policy.screen(Direction::Request, text);
+        findings.retain(|finding| joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end));
+        ledger.found(Direction::Request, &joined.leaf.pointer, &findings);
+        all.push(findings);
+    }
+    all
 }
 
 /// Asks the guard model, if there is one; the worst text counts.

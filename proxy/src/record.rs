@@ -168,10 +168,7 @@ impl Ledger {
         event.status = status;
         event.direction = Some(AuditDirection::Response);
         event.findings = self.findings.take(&self.metrics);
-        if outcome == "blocked_output" {
-            event.decision = Some(AuditDecision::Block);
-            event.intended = event.decision;
-        }
+        raise(&mut event, outcome == "blocked_output");
         event.severity = event.severity.max(event.findings.iter().map(|finding| finding.severity).max());
         if let Some(tokens) = tokens {
             event.tokens_in = Some(tokens.prompt);
@@ -181,6 +178,16 @@ impl Ledger {
         }
         // Durable soon after; the decision, which is what an answer waits for, already is.
         drop(self.store.record(event));
+        self.close(outcome);
+    }
+
+    /// Whether the caller is not known (yet).
+    pub fn is_strangers(&self) -> bool {
+        self.event.key_id.is_empty()
+    }
+
+    /// Leaves the request off the record; only for callers without a key who ask too often.
+    pub fn forget(&mut self, outcome: &'static str) {
         self.close(outcome);
     }
 
@@ -243,6 +250,25 @@ impl Findings {
         }
         records
     }
+}
+
+/// The completion's decision is the strongest over both ways: an answer that was redacted is no `allow`.
+fn raise(event: &mut Event, blocked: bool) {
+    let rank = |decision: AuditDecision| match decision {
+        AuditDecision::Allow => 0,
+        AuditDecision::Flag => 1,
+        AuditDecision::Redact => 2,
+        AuditDecision::Block | AuditDecision::Refused => 3,
+    };
+    let found = event.findings.iter().map(|finding| finding.action).max_by_key(|action| rank(*action));
+    let intended =
+        [found, event.intended, blocked.then_some(AuditDecision::Block)].into_iter().flatten().max_by_key(|action| rank(*action));
+    event.intended = intended;
+    let in_force = match event.mode {
+        Some(AuditMode::Monitor) => intended.map(|action| if rank(action) > 1 { AuditDecision::Flag } else { action }),
+        _ => intended,
+    };
+    event.decision = [event.decision, in_force].into_iter().flatten().max_by_key(|action| rank(*action));
 }
 
 fn action(action: Action) -> AuditDecision {

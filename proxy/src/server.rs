@@ -26,7 +26,7 @@ use crate::config::{Settings, UpstreamPlace};
 use crate::echo::Echo;
 use crate::gate::{Gate, Policies, callers};
 use crate::keys::KeyFile;
-use crate::limit::Budget;
+use crate::limit::{Budget, Strangers};
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
@@ -165,6 +165,7 @@ impl Gateway {
             metrics,
             memory: Budget::new(settings.limits.memory_bytes),
             connections: Budget::new(settings.limits.connections),
+            strangers: Strangers::default(),
             limits: settings.limits,
             timeouts: settings.timeouts.clone(),
         });

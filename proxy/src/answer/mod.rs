@@ -5,6 +5,7 @@
 
 mod grown;
 mod stream;
+mod whole;
 
 use portcullis_policies::{Direction, Finding, ModelSignal, Outcome, Policy, Refusal, Text, Unscreenable, decide};
 
@@ -35,7 +36,7 @@ pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Res
     if !matches!(document, Node::Object(_)) || document.field("error").is_some_and(|error| *error != Node::Null) {
         return Err(Stop::Broken("its answer is not an answer"));
     }
-    drop_logprobs(&mut document, policy);
+    drop_unscreened(&mut document, policy);
     let leaves = leaves::read(&mut document, Side::Answer);
     let texts: Vec<Text<'_>> = leaves
         .iter()
@@ -53,16 +54,32 @@ pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Res
     }
 }
 
-/// Log probabilities repeat the answer token by token, past any redaction.
-fn drop_logprobs(document: &mut Node, policy: &Policy) {
-    if policy.allows_unscreenable(Unscreenable::Logprobs) {
-        return;
+/// Fields that repeat the answer token by token, past any redaction; wherever they stand.
+const TOKEN_FIELDS: [&str; 6] = ["logprobs", "prompt_logprobs", "top_logprobs", "token_ids", "prompt_token_ids", "tokens"];
+
+/// Empties what cannot be screened, and the random padding that some servers add to each chunk.
+fn drop_unscreened(node: &mut Node, policy: &Policy) {
+    if !policy.allows_unscreenable(Unscreenable::Logprobs) {
+        drop_fields(node, &TOKEN_FIELDS);
     }
-    let Some(choices) = document.field_mut("choices") else { return };
-    for choice in choices.items_mut() {
-        if let Some(logprobs) = choice.field_mut("logprobs") {
-            *logprobs = Node::Null;
+    if let Node::Object(fields) = node {
+        fields.retain(|(name, _)| name != "obfuscation");
+    }
+}
+
+fn drop_fields(node: &mut Node, names: &[&str]) {
+    match node {
+        Node::Array(items) => items.iter_mut().for_each(|item| drop_fields(item, names)),
+        Node::Object(fields) => {
+            for (name, value) in fields {
+                if names.contains(&name.as_str()) && matches!(value, Node::Array(_) | Node::Object(_)) {
+                    *value = Node::Null;
+                } else {
+                    drop_fields(value, names);
+                }
+            }
         }
+        _ => {}
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_policies::{Decision, Direction, Encoding, ModelSignal, Outcome, Policy, Refusal, Role, Text, decide};
+use portcullis_policies::{Policy, Refusal};
 
 use super::grown::Grown;
-use super::{Found, Stop, drop_logprobs, usage};
+use super::whole::{self, Whole};
+use super::{Found, Stop, drop_unscreened, usage};
 use crate::dialect::chunk::{self, Slot};
 use crate::dialect::sse::EventReader;
 use crate::json::Node;
@@ -14,8 +15,8 @@ use crate::record::Tokens;
 
 /// Most texts that may grow at the same time in one answer.
 const SLOTS_MAX: usize = 256;
-/// Longest name or id inside a delta, in bytes.
-const WHOLE_BYTES_MAX: usize = 1024;
+/// Most places outside the growing texts, and most unknown keys.
+const WHOLE_MAX: usize = 1024;
 
 /// Screens a streamed answer.
 pub struct AnswerStream {
@@ -26,10 +27,10 @@ pub struct AnswerStream {
     order: Vec<Slot>,
     /// The last chunk's head, for chunks of our own.
     like: Node,
-    /// Texts that repeat in every chunk and were cleared.
-    cleared: HashMap<String, String>,
-    /// What came whole inside deltas, as it came: the name of a function is not said in pieces.
-    whole: HashMap<Slot, String>,
+    /// What comes whole, by its place.
+    whole: HashMap<Slot, Whole>,
+    /// Keys that the dialect does not know and that were screened.
+    keys: HashSet<String>,
     /// Choices that have ended; nothing may be said in them any more.
     finished: HashSet<u64>,
     /// Chunks that end choices, kept back until the stream goes on to something else.
@@ -52,8 +53,8 @@ impl AnswerStream {
             screens: HashMap::new(),
             order: Vec::new(),
             like: Node::Null,
-            cleared: HashMap::new(),
             whole: HashMap::new(),
+            keys: HashSet::new(),
             finished: HashSet::new(),
             ends: Vec::new(),
             done: false,
@@ -113,7 +114,7 @@ impl AnswerStream {
         if !matches!(chunk, Node::Object(_)) || chunk.field("error").is_some_and(|error| *error != Node::Null) {
             return Err(Stop::Broken("it reported an error in its stream"));
         }
-        drop_logprobs(&mut chunk, &self.policy);
+        drop_unscreened(&mut chunk, &self.policy);
         self.tokens = usage(&chunk).or(self.tokens);
         let mut stop = None;
         let held = self.grow(&mut chunk, &mut stop)?;
@@ -192,7 +193,7 @@ impl AnswerStream {
     /// Settles the texts of one choice, or of all, and writes what they held back.
     fn flush(&mut self, choice: Option<u64>, out: &mut Vec<u8>) -> Result<(), Stop> {
         let (now, later): (Vec<Slot>, Vec<Slot>) =
-            std::mem::take(&mut self.order).into_iter().partition(|slot| choice.is_none_or(|choice| choice == slot.choice));
+            std::mem::take(&mut self.order).into_iter().partition(|slot| choice.is_none() || choice == slot.choice);
         self.order = later;
         for slot in now {
             let Some(grown) = self.screens.remove(&slot) else { continue };
@@ -241,13 +242,14 @@ impl chunk::Visit for Growth<'_> {
             return;
         }
         let stream = &mut *self.stream;
-        if stream.finished.contains(&slot.choice) && !text.is_empty() {
+        let ended = slot.choice.is_some_and(|choice| stream.finished.contains(&choice));
+        if ended && !text.is_empty() {
             return self.refuse(Stop::Broken("its stream goes on after the end of a choice"));
         }
         if text.is_empty() {
             return;
         }
-        stream.ends.iter_mut().for_each(|end| chunk::go_on(end, slot.choice));
+        stream.ends.iter_mut().for_each(|end| chunk::go_on(end, slot.choice.unwrap_or(0)));
         stream.ends.retain(|end| !chunk::is_hollow(end));
         if !stream.screens.contains_key(&slot) {
             if stream.screens.len() == SLOTS_MAX {
@@ -269,35 +271,34 @@ impl chunk::Visit for Growth<'_> {
         }
     }
 
-    fn whole(&mut self, slot: Option<Slot>, name: &str, text: &mut String) {
+    fn whole(&mut self, slot: Slot, text: &mut String) {
         let stream = &mut *self.stream;
-        if let Some(slot) = slot.filter(|_| !text.is_empty()) {
-            match stream.whole.get(&slot) {
-                Some(before) if before == text => {}
-                Some(_) => return self.refuse(Stop::Broken("a name in its stream comes in pieces")),
-                None if stream.whole.len() == 4 * SLOTS_MAX || text.len() > WHOLE_BYTES_MAX => {
-                    return self.refuse(Stop::Broken("its answer has too many parts"));
-                }
-                None => {
-                    stream.whole.insert(slot, text.clone());
-                }
-            }
+        if text.is_empty() {
+            return;
         }
-        if let Err(refusal) = settle(&stream.policy, &mut stream.cleared, &mut stream.found, name, text) {
+        if !stream.whole.contains_key(&slot) && stream.whole.len() == WHOLE_MAX {
+            return self.refuse(Stop::Broken("its answer has too many parts"));
+        }
+        let pointer = slot.pointer();
+        let whole = stream.whole.entry(slot).or_default();
+        if let Err(stop) = whole.settle(&stream.policy, &pointer, text, &mut stream.found) {
             text.clear();
-            self.refuse(Stop::Refused(refusal));
+            self.refuse(stop);
         }
     }
 
     fn key(&mut self, key: &str) {
         let stream = &mut *self.stream;
-        let mut text = key.to_owned();
-        let settled = settle(&stream.policy, &mut stream.cleared, &mut stream.found, key, &mut text);
-        match settled {
-            Err(refusal) => self.refuse(Stop::Refused(refusal)),
-            // A key cannot be rewritten.
-            Ok(()) if text != key => self.refuse(Stop::Broken("a key in its stream holds what may not be said")),
-            Ok(()) => {}
+        if stream.keys.contains(key) {
+            return;
+        }
+        // A key cannot be rewritten.
+        match whole::screen(&stream.policy, "/#", key, false, &mut stream.found) {
+            Err(stop) => self.refuse(stop),
+            Ok(_) if stream.keys.len() < WHOLE_MAX => {
+                stream.keys.insert(key.to_owned());
+            }
+            Ok(_) => self.refuse(Stop::Broken("its answer has too many parts")),
         }
     }
 }
@@ -315,44 +316,9 @@ impl chunk::Visit for Said {
         }
     }
 
-    fn whole(&mut self, _: Option<Slot>, _: &str, _: &mut String) {}
+    fn whole(&mut self, _: Slot, _: &mut String) {}
 
     fn key(&mut self, _: &str) {}
-}
-
-/// Screens a text that comes whole in a chunk and puts its redacted form in place. The same text under the same name was seen
-/// before in almost every chunk, so what was cleared is remembered (as long as it is short and there is little of it).
-fn settle(
-    policy: &Policy,
-    cleared: &mut HashMap<String, String>,
-    found: &mut Vec<Found>,
-    name: &str,
-    text: &mut String,
-) -> Result<(), Refusal> {
-    const NAMES_MAX: usize = 32;
-    if cleared.get(name).is_some_and(|known| known == text) {
-        return Ok(());
-    }
-    let texts = [Text { role: Role::Assistant, encoding: Encoding::Plain, redactable: true, text }];
-    let findings = [policy.screen(Direction::Response, &texts[0])];
-    let Decision { outcome, .. } = decide(policy, &texts, &findings, &ModelSignal::Skipped);
-    let [findings] = findings;
-    if !findings.is_empty() {
-        found.push((format!("/{name}"), findings));
-    }
-    match outcome {
-        Outcome::Refuse(refusal) => return Err(refusal),
-        Outcome::Forward(cleared) => {
-            if let Some(redacted) = cleared.redacted(0) {
-                *text = redacted.to_owned();
-                return Ok(());
-            }
-        }
-    }
-    if text.len() <= 256 && (cleared.len() < NAMES_MAX || cleared.contains_key(name)) {
-        cleared.insert(name.to_owned(), text.clone());
-    }
-    Ok(())
 }
 
 fn write(chunk: &Node, out: &mut Vec<u8>) {
@@ -535,6 +501,58 @@ rules:
             let (out, _) = run(&policy, stream.as_bytes(), &[]);
             assert_eq!(gather(&out).0["/choices/0/delta/content"], r#" {"to": "[EMAIL_ADDRESS]"}"#, "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn a_text_is_one_text_wherever_it_stands_in_a_choice() {
+        let policy = policy();
+        let deltas: [fn(&str) -> Value; 3] = [
+            |text| json!({"content": [{"type": "text", "text": text}]}),
+            |text| json!({"never heard of": {"it": text}}),
+            |text| json!({"reasoning": text}),
+        ];
+        for delta in deltas {
+            let stream =
+                chunk(0, &delta("mail ada@exam"), &Value::Null) + &chunk(0, &delta("ple.org now"), &Value::Null) + "data: [DONE]\n\n";
+            let (out, ended) = run(&policy, stream.as_bytes(), &[]);
+            assert!(ended.is_ok());
+            let texts = gather(&out).0;
+            assert!(texts.values().any(|text| text == "mail [EMAIL_ADDRESS] now"), "{texts:?}");
+        }
+        let call = |text: &str| chunk(0, &json!({"tool_calls": [{"function": {"arguments": text}}]}), &Value::Null);
+        let stream = call(r#"{"to": "ada\u00"#) + &call(r#"40example.org"}"#) + "data: [DONE]\n\n";
+        let (out, _) = run(&policy, stream.as_bytes(), &[]);
+        assert_eq!(gather(&out).0["/choices/0/delta/tool_calls/0/function/arguments"], r#"{"to": "[EMAIL_ADDRESS]"}"#);
+    }
+
+    #[test]
+    fn a_text_outside_the_deltas_is_cut_off_before_it_is_complete() {
+        let policy = policy();
+        let outside = |text: &str| format!("data: {}\n\n", json!({"choices": [], "output": text}));
+        let beside = |text: &str| format!("data: {}\n\n", json!({"choices": [{"index": 0, "content": text}]}));
+        let number = |text: &str| format!("data: {}\n\n", json!({"choices": [{"index": 1.0, "delta": {"content": text}}]}));
+        for stream in
+            [outside("ada@exam") + &outside("ple.org"), beside("ada@exam") + &beside("ple.org"), number("ada@exam") + &number("ple.org")]
+        {
+            let (out, ended) = run(&policy, stream.as_bytes(), &[]);
+            assert!(matches!(ended, Err(Stop::Broken(_))), "{stream}");
+            assert!(!String::from_utf8(out).unwrap().contains("ple.org"));
+        }
+        let same = outside("stable words") + &outside("stable words") + "data: [DONE]\n\n";
+        assert!(run(&policy, same.as_bytes(), &[]).1.is_ok());
+    }
+
+    #[test]
+    fn token_by_token_copies_of_the_text_are_dropped_wherever_they_stand() {
+        let policy = policy();
+        let tokens = json!({"content": [{"token": "ada@exam"}]});
+        let stream = format!(
+            "data: {}\n\ndata: [DONE]\n\n",
+            json!({"choices": [{"index": 0, "delta": {"content": "hi", "logprobs": tokens}, "logprobs": tokens}], "obfuscation": "xyz"})
+        );
+        let (out, _) = run(&policy, stream.as_bytes(), &[]);
+        let said = String::from_utf8(out).unwrap();
+        assert!(!said.contains("ada") && !said.contains("xyz") && said.contains("hi"));
     }
 
     #[test]

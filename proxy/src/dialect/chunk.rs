@@ -3,15 +3,15 @@
 //! A piece belongs to a [`Slot`]: the choice, and the field inside it (`delta.content`, `delta.tool_calls[2].function.arguments`,
 //! `text`, or one that nobody has heard of yet). Pieces of one slot put together are one text; slots never mix.
 
-use super::leaves::is_known_key;
+use super::leaves::{NUMBER_CHARS_MIN, is_known_key};
 use crate::json::Node;
 
-/// Where a growing text stands inside one choice.
+/// Where a text stands in a chunk.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Slot {
-    /// The choice's `index`.
-    pub choice: u64,
-    /// The way to it inside the choice.
+    /// The choice's `index`; none outside the choices.
+    pub choice: Option<u64>,
+    /// The way to it inside the choice, or inside the chunk.
     pub path: Vec<Step>,
 }
 
@@ -20,7 +20,7 @@ pub struct Slot {
 pub enum Step {
     /// Into an object's field.
     Field(String),
-    /// Into the element of an array whose `index` field says so.
+    /// Into the element of an array whose `index` field says so, or that stands there.
     Element(u64),
 }
 
@@ -30,16 +30,24 @@ impl Slot {
         matches!(self.path.last(), Some(Step::Field(name)) if name == "arguments")
     }
 
-    /// The slot as a JSON pointer, for the record.
+    /// The slot like a JSON pointer, for the record: without keys that are somebody's text.
     pub fn pointer(&self) -> String {
-        let mut pointer = format!("/choices/{}", self.choice);
+        let mut pointer = self.choice.map_or_else(String::new, |choice| format!("/choices/{choice}"));
         for step in &self.path {
             match step {
-                Step::Field(name) => pointer.push_str(&format!("/{name}")),
+                Step::Field(name) if is_known_key(name) => pointer.push_str(&format!("/{name}")),
+                Step::Field(_) => pointer.push_str("/#"),
                 Step::Element(index) => pointer.push_str(&format!("/{index}")),
             }
         }
         pointer
+    }
+
+    fn within<T>(&mut self, step: Step, go: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(step);
+        let done = go(self);
+        self.path.pop();
+        done
     }
 }
 
@@ -47,8 +55,8 @@ impl Slot {
 pub trait Visit {
     /// A piece of a text that grows from chunk to chunk.
     fn growing(&mut self, slot: Slot, text: &mut String);
-    /// A text that comes whole. Inside a delta it names its slot, and may come once only.
-    fn whole(&mut self, slot: Option<Slot>, name: &str, text: &mut String);
+    /// A text that comes whole: a name, an id, a long number, or whatever stands outside the deltas.
+    fn whole(&mut self, slot: Slot, text: &mut String);
     /// A key that the dialect does not know: somebody's text.
     fn key(&mut self, key: &str);
 }
@@ -61,37 +69,46 @@ pub struct NoChunk;
 /// Shows `visitor` every text and every unknown key of the chunk.
 ///
 /// # Errors
-/// [`NoChunk`] when there is no list of choices, or something in it is no object: another provider's events, whose texts nobody
-/// here could put together, are not passed on.
+/// [`NoChunk`] when there is no list of choices, something in it is no object, or an index is no index: texts that nobody here could
+/// put together are not passed on.
 pub fn visit(chunk: &mut Node, visitor: &mut dyn Visit) -> Result<(), NoChunk> {
     let Node::Object(fields) = chunk else { return Err(NoChunk) };
     let mut has_choices = false;
     for (name, value) in fields {
         known(name, visitor);
-        let Node::Array(choices) = value else {
-            other(value, name, visitor);
-            continue;
-        };
-        if name != "choices" {
-            choices.iter_mut().for_each(|item| other(item, name, visitor));
-            continue;
-        }
-        has_choices = true;
-        for (position, choice) in choices.iter_mut().enumerate() {
-            let index = choice.field("index").and_then(Node::as_u64).unwrap_or(position as u64);
-            let Node::Object(fields) = choice else { return Err(NoChunk) };
-            for (name, value) in fields {
-                known(name, visitor);
-                match name.as_str() {
-                    "delta" | "text" | "message" => {
-                        grow(value, &mut Slot { choice: index, path: vec![Step::Field(name.clone())] }, visitor)
-                    }
-                    _ => other(value, name, visitor),
-                }
+        match value {
+            Node::Array(choices) if name == "choices" => {
+                has_choices = true;
+                visit_choices(choices, visitor)?;
             }
+            _ => still(value, &mut Slot { choice: None, path: vec![Step::Field(name.clone())] }, visitor),
         }
     }
     if has_choices { Ok(()) } else { Err(NoChunk) }
+}
+
+fn visit_choices(choices: &mut [Node], visitor: &mut dyn Visit) -> Result<(), NoChunk> {
+    for (position, choice) in choices.iter_mut().enumerate() {
+        let index = index_of(choice, position)?;
+        let Node::Object(fields) = choice else { return Err(NoChunk) };
+        for (name, value) in fields {
+            known(name, visitor);
+            let mut slot = Slot { choice: Some(index), path: vec![Step::Field(name.clone())] };
+            match name.as_str() {
+                "delta" | "text" | "message" => grow(value, &mut slot, visitor)?,
+                _ => still(value, &mut slot, visitor),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an element says of its place, or else its place.
+fn index_of(element: &Node, position: usize) -> Result<u64, NoChunk> {
+    match element.field("index") {
+        None => Ok(position as u64),
+        Some(index) => index.as_u64().ok_or(NoChunk),
+    }
 }
 
 fn known(key: &str, visitor: &mut dyn Visit) {
@@ -105,44 +122,51 @@ fn is_whole(name: &str) -> bool {
     matches!(name, "role" | "id" | "type" | "name" | "tool_call_id")
 }
 
-fn grow(node: &mut Node, slot: &mut Slot, visitor: &mut dyn Visit) {
+fn grow(node: &mut Node, slot: &mut Slot, visitor: &mut dyn Visit) -> Result<(), NoChunk> {
     match node {
         Node::String(text) => match slot.path.last() {
-            Some(Step::Field(name)) if is_whole(name) => visitor.whole(Some(slot.clone()), name, text),
+            Some(Step::Field(name)) if is_whole(name) => visitor.whole(slot.clone(), text),
             _ => visitor.growing(slot.clone(), text),
         },
         Node::Array(items) => {
-            for item in items {
-                match item.field("index").and_then(Node::as_u64) {
-                    Some(index) => {
-                        slot.path.push(Step::Element(index));
-                        grow(item, slot, visitor);
-                        slot.path.pop();
-                    }
-                    None => other(item, "", visitor),
-                }
+            for (position, item) in items.iter_mut().enumerate() {
+                let index = index_of(item, position)?;
+                slot.within(Step::Element(index), |slot| grow(item, slot, visitor))?;
             }
         }
         Node::Object(fields) => {
             for (name, value) in fields {
                 known(name, visitor);
-                slot.path.push(Step::Field(name.clone()));
-                grow(value, slot, visitor);
-                slot.path.pop();
+                slot.within(Step::Field(name.clone()), |slot| grow(value, slot, visitor))?;
             }
         }
-        Node::Null | Node::Bool(_) | Node::Number(_) => {}
+        Node::Number(number) => {
+            let before = number.to_string();
+            let mut text = before.clone();
+            if text.len() >= NUMBER_CHARS_MIN && !matches!(slot.path.last(), Some(Step::Field(name)) if name == "index") {
+                visitor.whole(slot.clone(), &mut text);
+            }
+            if text != before {
+                *node = Node::String(text);
+            }
+        }
+        Node::Null | Node::Bool(_) => {}
     }
+    Ok(())
 }
 
-fn other(node: &mut Node, name: &str, visitor: &mut dyn Visit) {
+fn still(node: &mut Node, slot: &mut Slot, visitor: &mut dyn Visit) {
     match node {
-        Node::String(text) => visitor.whole(None, name, text),
-        Node::Array(items) => items.iter_mut().for_each(|item| other(item, name, visitor)),
+        Node::String(text) => visitor.whole(slot.clone(), text),
+        Node::Array(items) => {
+            for (position, item) in items.iter_mut().enumerate() {
+                slot.within(Step::Element(position as u64), |slot| still(item, slot, visitor));
+            }
+        }
         Node::Object(fields) => {
             for (name, value) in fields {
                 known(name, visitor);
-                other(value, name, visitor);
+                slot.within(Step::Field(name.clone()), |slot| still(value, slot, visitor));
             }
         }
         Node::Null | Node::Bool(_) | Node::Number(_) => {}
@@ -169,7 +193,7 @@ pub fn carrying(like: &Node, slot: &Slot, text: String) -> Node {
             }
         };
     }
-    let mut choice = vec![("index".to_owned(), Node::Number(slot.choice.into()))];
+    let mut choice = vec![("index".to_owned(), Node::Number(slot.choice.unwrap_or(0).into()))];
     if let Node::Object(fields) = inner {
         choice.extend(fields);
     }
@@ -245,8 +269,8 @@ mod tests {
             self.growing.push((slot, text.clone()));
         }
 
-        fn whole(&mut self, _: Option<Slot>, name: &str, text: &mut String) {
-            self.whole.push((name.to_owned(), text.clone()));
+        fn whole(&mut self, slot: Slot, text: &mut String) {
+            self.whole.push((slot.pointer(), text.clone()));
         }
 
         fn key(&mut self, key: &str) {
@@ -287,7 +311,16 @@ mod tests {
                 ("/choices/0/text", "d")
             ])
         );
-        assert_eq!(seen.whole, pairs(&[("id", "c"), ("role", "assistant"), ("id", "t"), ("name", "f"), ("finish_reason", "stop")]));
+        assert_eq!(
+            seen.whole,
+            pairs(&[
+                ("/id", "c"),
+                ("/choices/1/delta/role", "assistant"),
+                ("/choices/1/delta/tool_calls/3/id", "t"),
+                ("/choices/1/delta/tool_calls/3/function/name", "f"),
+                ("/choices/0/finish_reason", "stop")
+            ])
+        );
         assert_eq!(finished(&chunk), vec![0]);
     }
 
@@ -295,7 +328,7 @@ mod tests {
     fn a_carrying_chunk_comes_apart_into_its_slot_again() {
         let like = node(serde_json::json!({"id": "c", "model": "m", "choices": []}));
         let slot = Slot {
-            choice: 2,
+            choice: Some(2),
             path: vec![
                 Step::Field("delta".into()),
                 Step::Field("tool_calls".into()),

@@ -10,7 +10,7 @@ use portcullis_policies::{Encoding, Role};
 use crate::json::Node;
 
 /// Shortest number, in characters, that is screened as text: the shortest identifiers (phone numbers) have seven digits.
-const NUMBER_CHARS_MIN: usize = 7;
+pub(super) const NUMBER_CHARS_MIN: usize = 7;
 
 /// Which way a document goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub enum Side {
 /// One text and what is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Leaf {
-    /// Where it stands, as a JSON pointer (RFC 6901). A key's pointer ends with the key's position: `/metadata/#0`.
+    /// Where it stands, like a JSON pointer (RFC 6901), with `#` and its position in the place of a key that the protocol does not
+    /// know: `/metadata/#0`. So it is short, and holds nobody's text.
     pub pointer: String,
     /// Who speaks.
     pub role: Role,
@@ -50,6 +51,51 @@ pub fn read(document: &mut Node, side: Side) -> Vec<Leaf> {
     };
     Walk { side, pointer: String::new() }.root(document, &mut visit);
     leaves
+}
+
+/// Texts that stand apart in a request and that a server puts together: the text parts of one message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Joined {
+    /// The joined text; it cannot be rewritten, as it stands nowhere.
+    pub leaf: Leaf,
+    /// Where one part ends and the next begins, in bytes.
+    pub edges: Vec<usize>,
+}
+
+/// The text parts of each message as one text: put together without anything between, and with a line end, as servers do either.
+pub fn join(leaves: &[Leaf]) -> Vec<Joined> {
+    let mut joined = Vec::new();
+    let mut rest = leaves.iter().filter_map(|leaf| Some((part_of(&leaf.pointer)?, leaf))).peekable();
+    while let Some((message, first)) = rest.next() {
+        let mut parts = vec![first];
+        while let Some((_, leaf)) = rest.next_if(|(of, _)| *of == message) {
+            parts.push(leaf);
+        }
+        if parts.len() > 1 {
+            joined.extend(["", "\n"].map(|between| joined_by(&parts, between)));
+        }
+    }
+    joined
+}
+
+/// The message that a text part belongs to: `/messages/N` of `/messages/N/content/M/text`.
+fn part_of(pointer: &str) -> Option<&str> {
+    let message = &pointer[..pointer.find("/content/")?];
+    (is_message(message) && pointer.ends_with("/text")).then_some(message)
+}
+
+fn joined_by(parts: &[&Leaf], between: &str) -> Joined {
+    let mut leaf =
+        Leaf { pointer: parts[0].pointer.clone(), role: parts[0].role, encoding: Encoding::Plain, redactable: false, text: String::new() };
+    let mut edges = Vec::new();
+    for part in parts {
+        if !leaf.text.is_empty() {
+            edges.push(leaf.text.len());
+            leaf.text.push_str(between);
+        }
+        leaf.text.push_str(&part.text);
+    }
+    Joined { leaf, edges }
 }
 
 /// Walks again and puts `text(index)` in the place of leaf `index` wherever it gives one.
@@ -118,12 +164,12 @@ impl Walk {
         match node {
             Node::Null | Node::Bool(_) => {}
             Node::String(text) => {
-                if !is_protocol_word(field, text) {
+                if !is_protocol_word(field, text) && !(self.side == Side::Request && is_picture(&self.pointer, text)) {
                     visit(&Place { pointer: &self.pointer, field, role }, Slot::Text(text));
                 }
             }
             Node::Number(_) => {
-                if self.side == Side::Request && !self.is_own_number() && number_text(node).len() >= NUMBER_CHARS_MIN {
+                if !self.is_own_number(field) && number_text(node).len() >= NUMBER_CHARS_MIN {
                     visit(&Place { pointer: &self.pointer, field, role }, Slot::Number(node));
                 }
             }
@@ -148,7 +194,9 @@ impl Walk {
                 continue;
             }
             let role = self.role_under(key).unwrap_or(role);
-            self.step(&escape(key), |walk| walk.node(value, key, role, visit));
+            // An unknown key is a text itself, of any length: it stands in no pointer.
+            let name = if is_known_key(key) { key.clone() } else { format!("#{position}") };
+            self.step(&name, |walk| walk.node(value, key, role, visit));
         }
     }
 
@@ -172,9 +220,12 @@ impl Walk {
             .then_some(Role::Tool)
     }
 
-    /// Numbers at the top are parameters with checked ranges.
-    fn is_own_number(&self) -> bool {
-        self.pointer.bytes().filter(|&b| b == b'/').count() == 1
+    /// Numbers of the protocol itself: checked parameters of a request, counts and times of an answer.
+    fn is_own_number(&self, field: &str) -> bool {
+        match self.side {
+            Side::Request => self.pointer.bytes().filter(|&b| b == b'/').count() == 1 && !matches!(field, "metadata" | "prediction"),
+            Side::Answer => matches!(field, "created" | "index") || self.pointer.starts_with("/usage/"),
+        }
     }
 
     fn step(&mut self, name: &str, go: impl FnOnce(&mut Self)) {
@@ -188,10 +239,6 @@ impl Walk {
 
 fn is_message(pointer: &str) -> bool {
     pointer.strip_prefix("/messages/").is_some_and(|index| !index.contains('/'))
-}
-
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 fn number_text(node: &Node) -> String {
@@ -209,6 +256,21 @@ fn is_vector(value: &Node) -> bool {
         _ => false,
     }
 }
+
+/// A picture that the policy let pass, in the one place where a request may carry one: not a text, however long.
+fn is_picture(pointer: &str, text: &str) -> bool {
+    let mut steps = pointer.split('/').skip(1);
+    let at_home = steps.next() == Some("messages")
+        && steps.nth(1) == Some("content")
+        && steps.nth(1) == Some("image_url")
+        && steps.next() == Some("url")
+        && steps.next().is_none();
+    at_home && PICTURES.iter().any(|prefix| text.strip_prefix(prefix).is_some_and(is_base64))
+}
+
+/// How a carried picture begins.
+pub(super) const PICTURES: [&str; 4] =
+    ["data:image/png;base64,", "data:image/jpeg;base64,", "data:image/webp;base64,", "data:image/gif;base64,"];
 
 fn is_base64(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
@@ -245,8 +307,6 @@ fn is_protocol_word(field: &str, text: &str) -> bool {
                 | "refusal"
         ),
         "object" => matches!(text, "chat.completion" | "chat.completion.chunk" | "text_completion" | "list" | "model" | "embedding"),
-        // A picture that the policy lets pass: not a text, however long.
-        "url" => text.starts_with("data:image/") && text.split_once(";base64,").is_some_and(|(_, data)| is_base64(data)),
         "finish_reason" => matches!(text, "stop" | "length" | "tool_calls" | "function_call" | "content_filter"),
         _ => false,
     }
@@ -374,7 +434,7 @@ mod tests {
     #[test]
     fn keys_and_names_may_not_be_rewritten_and_long_numbers_may() {
         let mut body = node(serde_json::json!({
-            "metadata": {"ada@example.com": "x", "card": 4_111_111_111_111_111_u64, "small": 12},
+            "metadata": {"ada@example.com": "x", "name": 4_111_111_111_111_111_u64, "small": 12},
             "tools": [{"function": {"name": "f"}}]
         }));
         let leaves = read(&mut body, Side::Request);
@@ -385,7 +445,34 @@ mod tests {
         assert!(by_text("12").is_none());
         let card = leaves.iter().position(|l| l.text == "4111111111111111").unwrap();
         rewrite(&mut body, Side::Request, |index| (index == card).then_some("[CREDIT_CARD]"));
-        assert_eq!(body.field("metadata").unwrap().field("card").unwrap().as_str(), Some("[CREDIT_CARD]"));
+        assert_eq!(body.field("metadata").unwrap().field("name").unwrap().as_str(), Some("[CREDIT_CARD]"));
+    }
+
+    #[test]
+    fn no_pointer_holds_a_strangers_key() {
+        let mut body = node(serde_json::json!({"metadata": {"ada@example.com": {"and a long one": ["x"]}}}));
+        assert!(read(&mut body, Side::Request).iter().all(|leaf| !leaf.pointer.contains("example") && !leaf.pointer.contains("long")));
+    }
+
+    #[test]
+    fn only_a_picture_in_its_place_is_no_text() {
+        let picture = "data:image/png;base64,AAAA";
+        let mut body = node(serde_json::json!({"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": picture}}, {"type": "image_url", "image_url": {"url": "data:image/ada;base64,AAAA"}}]}],
+            "metadata": {"url": picture}}));
+        let texts: Vec<String> =
+            read(&mut body, Side::Request).into_iter().map(|leaf| leaf.text).filter(|text| text.contains("data:")).collect();
+        assert_eq!(texts, ["data:image/ada;base64,AAAA", picture]);
+    }
+
+    #[test]
+    fn text_parts_of_one_message_are_also_one_text() {
+        let part = |text: &str| serde_json::json!({"type": "text", "text": text});
+        let mut body = node(serde_json::json!({"messages": [
+            {"role": "user", "content": [part("ab"), part("cd")]}, {"role": "user", "content": [part("alone")]}]}));
+        let joined = join(&read(&mut body, Side::Request));
+        let texts: Vec<(&str, &[usize])> = joined.iter().map(|j| (j.leaf.text.as_str(), j.edges.as_slice())).collect();
+        assert_eq!(texts, [("abcd", &[2][..]), ("ab\ncd", &[2][..])]);
     }
 
     #[test]

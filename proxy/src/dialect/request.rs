@@ -6,7 +6,7 @@
 
 use portcullis_policies::{Cleared, Policy, Unscreenable};
 
-use super::leaves::{self, Leaf, Side};
+use super::leaves::{self, Joined, Leaf, Side};
 use crate::edge::Route;
 use crate::json::Node;
 use crate::reply::No;
@@ -28,6 +28,8 @@ pub struct Parsed {
     document: Node,
     /// Every text leaf, in the order of the document.
     pub leaves: Vec<Leaf>,
+    /// Texts that stand in several leaves; screened for what crosses their edges.
+    pub joined: Vec<Joined>,
     /// The model asked for.
     pub model: String,
     /// Whether the answer is to be streamed.
@@ -68,7 +70,8 @@ impl Parsed {
         let model = document.field("model").and_then(Node::as_str).unwrap_or_default().to_owned();
         let stream = document.field("stream") == Some(&Node::Bool(true));
         let leaves = leaves::read(&mut document, Side::Request);
-        Ok(Self { document, leaves, model, stream })
+        let joined = leaves::join(&leaves);
+        Ok(Self { document, leaves, joined, model, stream })
     }
 
     /// Bytes of text found.
@@ -78,7 +81,7 @@ impl Parsed {
 
     /// The body to forward: this request with the redactions that go with its clearance.
     pub fn rewrite(mut self, cleared: &Cleared) -> ClearedBody {
-        assert_eq!(cleared.len(), self.leaves.len(), "a clearance is for exactly the texts that were screened");
+        assert_eq!(cleared.len(), self.leaves.len() + self.joined.len(), "a clearance is for exactly the texts that were screened");
         leaves::rewrite(&mut self.document, Side::Request, |index| cleared.redacted(index));
         ClearedBody { bytes: self.document.to_bytes() }
     }
@@ -462,9 +465,7 @@ fn check_image(path: &str, part: &Node, policy: &Policy) -> Result<(), No> {
     let image = part.field("image_url").ok_or_else(|| bad(path, "has no image_url"))?;
     only(&format!("{path}.image_url"), image, &["url", "detail"])?;
     let url = image.field("url").and_then(Node::as_str).unwrap_or_default();
-    let carried = ["data:image/png;base64,", "data:image/jpeg;base64,", "data:image/webp;base64,", "data:image/gif;base64,"]
-        .iter()
-        .any(|prefix| url.starts_with(prefix));
+    let carried = leaves::PICTURES.iter().any(|prefix| url.starts_with(prefix));
     carried.then_some(()).ok_or_else(|| {
         bad(&format!("{path}.image_url.url"), "must be a data: URL of a png, jpeg, webp or gif; images are not fetched for a client")
     })
