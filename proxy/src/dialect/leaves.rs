@@ -164,7 +164,8 @@ impl Walk {
         match node {
             Node::Null | Node::Bool(_) => {}
             Node::String(text) => {
-                if !is_protocol_word(field, text) && !(self.side == Side::Request && is_picture(&self.pointer, text)) {
+                let is_carried = self.side == Side::Request && is_picture(&self.pointer, text);
+                if !is_carried && !is_protocol_word(field, text) {
                     visit(&Place { pointer: &self.pointer, field, role }, Slot::Text(text));
                 }
             }
