@@ -38,7 +38,10 @@ fn main() {
 async fn bench(duration: Duration) {
     println!("# Added latency of the gateway\n\n{}", machine("cargo bench -p portcullis-benches --bench gateway"));
     let binary = executable();
-    println!("- gateway: {}, shipped policy, every pack on, each prompt (1 KB) redacted", binary.strip_prefix(harness::repository()).unwrap_or(&binary).display());
+    println!(
+        "- gateway: {}, shipped policy, every pack on, each prompt (1 KB) redacted",
+        binary.strip_prefix(harness::repository()).unwrap_or(&binary).display()
+    );
     println!("- each point {} s on each side, latencies in milliseconds\n", duration.as_secs());
     let mut rows = Vec::new();
     let mut told = Vec::new();

@@ -183,12 +183,6 @@ impl Policy {
         examples.map(|example| example.text.clone()).collect()
     }
 
-    #[cfg(test)]
-    pub(crate) fn profile(&self, text: &str) -> String {
-        let active = |rule: usize| self.engine.rules[rule].scope.holds(Direction::Request, Role::User);
-        self.engine.profile(&Views::new(text, Encoding::Plain, true), &active)
-    }
-
     fn action(&self, direction: Direction, rule: usize) -> Action {
         self.actions[rule][direction as usize]
     }

@@ -304,55 +304,6 @@ fn entropy(text: &str) -> f32 {
 }
 
 #[cfg(test)]
-impl Engine {
-    /// Lists the matchers that cost most on a text: rule, pattern's number, windows, start positions, time.
-    pub(crate) fn profile(&self, views: &Views<'_>, active: &dyn Fn(usize) -> bool) -> String {
-        use std::fmt::Write;
-        let text = views.text(0);
-        let begun = std::time::Instant::now();
-        let hits = self.matchers.literals.find_overlapping_iter(text).count();
-        let literals = begun.elapsed();
-        let begun = std::time::Instant::now();
-        let windows = self.windows(text, 0, active);
-        let mut out = format!(
-            "{} literals, {hits} hits in {literals:?}; {} windows in {:?}; {} by digits, {} everywhere\n",
-            self.matchers.leads.len(),
-            windows.len(),
-            begun.elapsed(),
-            self.matchers.digits.len(),
-            self.matchers.everywhere.len()
-        );
-        let mut rows = Vec::new();
-        for group in windows.chunk_by(|a, b| a.matcher == b.matcher) {
-            let begun = std::time::Instant::now();
-            let mut found = Vec::new();
-            let mut search = Search { engine: self, threshold: 0.5, views, view: 0, text, out: &mut found };
-            for window in group {
-                search.run(window);
-            }
-            let starts: usize = group.iter().map(|window| window.high - window.low + 1).sum();
-            rows.push((begun.elapsed(), group[0].matcher, group.len(), starts));
-        }
-        rows.sort_unstable();
-        for (time, matcher, windows, starts) in rows.into_iter().rev().take(25) {
-            let leads: Vec<usize> =
-                (0..self.matchers.leads.len()).filter(|&l| self.matchers.leads[l].iter().any(|lead| lead.matcher == matcher)).collect();
-            let before = leads.first().map(|&l| self.matchers.leads[l].iter().find(|lead| lead.matcher == matcher).map(|lead| lead.before));
-            let m = &self.matchers.all[matcher];
-            let _ = writeln!(
-                out,
-                "{time:?} {} max {} before {before:?} literals {} windows {windows} starts {starts} {}",
-                self.rules[m.rule].info.id,
-                m.max,
-                leads.len(),
-                m.hir.to_string().chars().take(60).collect::<String>()
-            );
-        }
-        out
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -194,6 +194,16 @@ impl Ledger {
     fn close(&mut self, outcome: &'static str) {
         if !std::mem::replace(&mut self.done, true) {
             self.metrics.request(self.route, outcome);
+            // The audit trail is the record of requests; a line each is for looking on while something is wrong.
+            tracing::debug!(
+                request_id = %self.event.request_id,
+                route = self.route,
+                outcome,
+                tenant = %self.event.tenant,
+                key_id = %self.event.key_id,
+                total_us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX),
+                "request"
+            );
             self.metrics.in_flight.dec();
         }
     }
