@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use http::header::TRANSFER_ENCODING;
-use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
@@ -72,6 +72,8 @@ pub struct Gate {
     pub memory: Budget,
     /// Client connections.
     pub connections: Budget,
+    /// How connections are kept.
+    pub http: HttpServerOptions,
     /// Callers without a key.
     pub strangers: Strangers,
     /// Sizes.

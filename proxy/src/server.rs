@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
-use pingora::apps::HttpServerApp;
+use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::listeners::tls::TlsSettings;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
@@ -22,7 +22,7 @@ use portcullis_guard_model::{Classifier, Scripted};
 use portcullis_policies::Policy;
 
 use crate::admin::Admin;
-use crate::config::{Settings, UpstreamPlace};
+use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
 use crate::gate::{Gate, Policies, callers};
 use crate::keys::KeyFile;
@@ -166,6 +166,7 @@ impl Gateway {
             memory: Budget::new(settings.limits.memory_bytes),
             connections: Budget::new(settings.limits.connections),
             strangers: Strangers::default(),
+            http: http_options(&settings.timeouts),
             limits: settings.limits,
             timeouts: settings.timeouts.clone(),
         });
@@ -208,6 +209,16 @@ impl HttpServerApp for Shared {
     fn h2_options(&self) -> Option<pingora::protocols::http::v2::server::H2Options> {
         self.0.h2_options()
     }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.0.http)
+    }
+}
+
+fn http_options(timeouts: &Timeouts) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2_idle_timeout = Some(timeouts.keep_alive);
+    options
 }
 
 fn tls_settings(tls: &crate::config::Tls) -> anyhow::Result<TlsSettings> {
