@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Event, StoredEvent};
+use crate::{Event, Guard, StoredEvent};
 
 /// Characters shown of a name.
 const NAME_SHOWN: usize = 40;
@@ -45,6 +45,9 @@ fn append_details(line: &mut String, event: &Event) {
     }
     if let Some(intended) = event.intended.filter(|intended| Some(*intended) != event.decision) {
         let _ = write!(line, " intended={}", intended.as_str());
+    }
+    if let Some(Guard::Unavailable { reason }) = &event.guard {
+        let _ = write!(line, " guard=unavailable({})", shown(reason));
     }
     if !event.failed_open.is_empty() {
         let names: Vec<String> = event.failed_open.iter().map(|name| shown(name)).collect();

@@ -49,7 +49,7 @@ pub(crate) struct ActionsForm {
 
 /// One action for a category, or one for each severity.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected allow, flag, redact or block, or one of them for each severity: { low: flag, high: block }")]
 pub(crate) enum CategoryForm {
     One(Action),
     BySeverity(SeverityForm),

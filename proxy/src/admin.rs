@@ -47,12 +47,8 @@ impl Admin {
     /// the gateway out of service: the others go on, and so do the refusals.
     fn ready(&self, stopping: bool) -> (u16, &'static str, Vec<u8>) {
         let audit = self.gate.store.stats().healthy;
-        let upstreams: serde_json::Map<String, serde_json::Value> = self
-            .gate
-            .upstreams
-            .iter()
-            .map(|upstream| (upstream.name.clone(), json!(if upstream.is_up() { "up" } else { "down" })))
-            .collect();
+        let upstreams: serde_json::Map<String, serde_json::Value> =
+            self.gate.upstreams.iter().map(|upstream| (upstream.name.clone(), json!(state(upstream.is_up())))).collect();
         let ready = audit && !stopping;
         let body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
         (if ready { 200 } else { 503 }, "application/json", format!("{body}\n").into_bytes())
@@ -65,8 +61,18 @@ impl Admin {
         gate.metrics.memory_in_use.set(used(gate.limits.memory_bytes, gate.memory.left()));
         gate.metrics.connections.set(used(gate.limits.connections, gate.connections.left()));
         for upstream in &gate.upstreams {
-            gate.metrics.upstream_state(&upstream.name, upstream.is_up());
+            if let Some(up) = upstream.is_up() {
+                gate.metrics.upstream_state(&upstream.name, up);
+            }
         }
         gate.metrics.text()
+    }
+}
+
+fn state(up: Option<bool>) -> &'static str {
+    match up {
+        None => "unknown",
+        Some(true) => "up",
+        Some(false) => "down",
     }
 }

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -47,9 +47,11 @@ pub enum ConfigError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
+    #[serde(deserialize_with = "address")]
     listen: SocketAddr,
     #[serde(default)]
     tls: Option<TlsFile>,
+    #[serde(deserialize_with = "address")]
     admin: SocketAddr,
     keys: PathBuf,
     policies: BTreeMap<String, PathBuf>,
@@ -207,6 +209,12 @@ impl Default for Timeouts {
     }
 }
 
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse()
+        .map_err(|_| D::Error::custom(format!("`{text}` is no address; write 127.0.0.1:8080 or [::1]:8080, names are not looked up")))
+}
+
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let span: jiff::SignedDuration =
@@ -313,6 +321,12 @@ impl ConfigFile {
         if !self.admin.ip().is_loopback() {
             return Err(format!("admin: {} is not a loopback address; metrics and health are not for the outside", self.admin));
         }
+        if !is_log_filter(&self.log) {
+            return Err(format!(
+                "log: `{}` is no level; write error, warn, info, debug or trace, or a filter such as portcullis=debug",
+                self.log
+            ));
+        }
         if self.policies.is_empty() {
             return Err("policies: name at least one policy file".into());
         }
@@ -351,6 +365,11 @@ impl ConfigFile {
             threads: self.threads.filter(|&n| n > 0),
         })
     }
+}
+
+/// A bare word that is no level would be taken for the name of a module, and silence everything else.
+fn is_log_filter(log: &str) -> bool {
+    matches!(log, "off" | "error" | "warn" | "info" | "debug" | "trace") || log.contains('=')
 }
 
 impl UpstreamFile {

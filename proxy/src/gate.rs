@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
+use governor::DefaultDirectRateLimiter;
 use http::header::TRANSFER_ENCODING;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream};
 use pingora::protocols::http::ServerSession;
@@ -74,6 +75,8 @@ pub struct Gate {
     pub connections: Budget,
     /// How connections are kept.
     pub http: HttpServerOptions,
+    /// Keeps a failing upstream or guard from filling the log.
+    pub warnings: DefaultDirectRateLimiter,
     /// Callers without a key.
     pub strangers: Strangers,
     /// Sizes.
@@ -82,28 +85,18 @@ pub struct Gate {
     pub timeouts: Timeouts,
 }
 
-/// Builds the table of callers. Callers whose record did not change keep their limits' state.
-///
-/// # Errors
-/// Names the key whose policy does not exist.
-pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) -> Result<Callers, String> {
-    for key in &file.keys {
-        if !policies.contains_key(&key.policy) {
-            let known: Vec<&str> = policies.keys().map(String::as_str).collect();
-            return Err(format!(
-                "key {}: there is no policy named `{}`; there are: {}",
-                key.id,
-                key.policy.escape_debug(),
-                known.join(", ")
-            ));
-        }
-    }
+/// Builds the table of callers. Callers whose record did not change keep their limits' state; a key whose policy does not exist is
+/// left out.
+pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) -> Callers {
     let old: BTreeMap<&str, &Arc<Caller>> =
         before.map(|table| table.values().map(|caller| (caller.record.id.as_str(), caller)).collect()).unwrap_or_default();
-    Ok(KeyTable::new(file, |key| match old.get(key.id.as_str()) {
-        Some(caller) if caller.record == *key => Arc::clone(caller),
-        _ => Arc::new(Caller { record: key.clone(), policy: Arc::clone(&policies[&key.policy]), limits: KeyLimits::new(key) }),
-    }))
+    KeyTable::new(file, |key| match old.get(key.id.as_str()) {
+        Some(caller) if caller.record == *key => Some(Arc::clone(caller)),
+        _ => {
+            let policy = Arc::clone(policies.get(&key.policy)?);
+            Some(Arc::new(Caller { record: key.clone(), policy, limits: KeyLimits::new(key) }))
+        }
+    })
 }
 
 impl Gate {
@@ -135,7 +128,13 @@ impl Gate {
             Err(No::UpstreamStatus { .. }) => "status",
             Err(_) => "error",
         };
-        self.metrics.upstream(&upstream.name, result, upstream.is_up());
+        self.metrics.upstream(&upstream.name, result, upstream.is_up() == Some(true));
+        if let Err(no) = &sent
+            && self.warnings.check().is_ok()
+        {
+            let status = if let No::UpstreamStatus { status, .. } = no { Some(*status) } else { None };
+            tracing::warn!(upstream = upstream.name, result, status, reason = no.answer().message, "an exchange failed");
+        }
         sent
     }
 

@@ -91,7 +91,7 @@ impl KeyRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// It could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: cannot be read or written{}", path.display(), advice(source))]
     File {
         /// The file.
         path: PathBuf,
@@ -106,6 +106,10 @@ pub enum KeysError {
         /// What and where.
         reason: String,
     },
+}
+
+fn advice(error: &std::io::Error) -> &'static str {
+    if error.kind() == std::io::ErrorKind::NotFound { "; `portcullis key new --keys FILE --id NAME` makes a key file" } else { "" }
 }
 
 impl KeyFile {
@@ -192,10 +196,10 @@ pub struct KeyTable<T> {
 }
 
 impl<T> KeyTable<T> {
-    /// A table over the valid keys of `file`; `make` gives what is kept for each.
-    pub fn new(file: &KeyFile, mut make: impl FnMut(&KeyRecord) -> T) -> Self {
+    /// A table over the valid keys of `file`; `make` gives what is kept for each, or nothing to leave it out.
+    pub fn new(file: &KeyFile, mut make: impl FnMut(&KeyRecord) -> Option<T>) -> Self {
         let by_digest =
-            file.keys.iter().filter(|key| !key.revoked).filter_map(|key| Some((digest_of_hex(&key.sha256)?, make(key)))).collect();
+            file.keys.iter().filter(|key| !key.revoked).filter_map(|key| Some((digest_of_hex(&key.sha256)?, make(key)?))).collect();
         Self { by_digest }
     }
 
@@ -235,10 +239,10 @@ mod tests {
         let (key, digest) = generate().unwrap();
         assert!(key.starts_with("pk-") && key.len() == 46);
         let mut file = KeyFile { keys: vec![record("a", &digest)] };
-        assert_eq!(KeyTable::new(&file, |k| k.id.clone()).find(&key), Some(&"a".to_string()));
-        assert_eq!(KeyTable::new(&file, |k| k.id.clone()).find(&key[..45]), None);
+        assert_eq!(KeyTable::new(&file, |k| Some(k.id.clone())).find(&key), Some(&"a".to_string()));
+        assert_eq!(KeyTable::new(&file, |k| Some(k.id.clone())).find(&key[..45]), None);
         file.keys[0].revoked = true;
-        assert_eq!(KeyTable::new(&file, |k| k.id.clone()).find(&key), None);
+        assert_eq!(KeyTable::new(&file, |k| Some(k.id.clone())).find(&key), None);
     }
 
     #[test]

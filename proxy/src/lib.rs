@@ -23,4 +23,5 @@ pub mod record;
 pub mod reply;
 pub mod respond;
 pub mod server;
+pub mod tls;
 pub mod upstream;

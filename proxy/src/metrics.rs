@@ -123,6 +123,10 @@ impl Metrics {
         registry.register(Box::new(held_back.clone()))?;
         let commit_seconds = Gauge::new("portcullis_audit_commit_seconds", "Duration of the last durable commit")?;
         registry.register(Box::new(commit_seconds.clone()))?;
+        let failed_open =
+            counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?;
+        // There from the start, so that an alert on it has a zero to rise from.
+        failed_open.with_label_values(&["guard"]);
         Ok(Self {
             requests: counters("portcullis_requests_total", "Requests by route and how they ended", &["route", "outcome"])?,
             stages,
@@ -138,11 +142,7 @@ impl Metrics {
                 "Exchanges with upstreams by result",
                 &["upstream", "result"],
             )?,
-            failed_open: counters(
-                "portcullis_failed_open_total",
-                "Requests let through although a control was not available",
-                &["control"],
-            )?,
+            failed_open,
             in_flight: gauge("portcullis_requests_in_flight", "Requests being served")?,
             panics: counter("portcullis_panics_total", "Requests ended by a broken promise of our own")?,
             memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,

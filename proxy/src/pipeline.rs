@@ -110,8 +110,11 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
     }
     drop(texts);
-    let refused = matches!(decision.outcome, Outcome::Refuse(_));
-    let commit = ledger.decide(&decision, &signal, refused.then_some(403));
+    let status = match &decision.outcome {
+        Outcome::Forward(_) => None,
+        Outcome::Refuse(refusal) => Some(No::Content(refusal.clone()).answer().status),
+    };
+    let commit = ledger.decide(&decision, &signal, status);
     match decision.outcome {
         Outcome::Forward(cleared) => Ok(Decided { route: head.route, caller, parsed, cleared, commit, upstream }),
         Outcome::Refuse(refusal) => {
@@ -162,6 +165,11 @@ async fn screen_model(gate: &Gate, ledger: &mut Ledger, leaves: &[Leaf]) -> Mode
     // The deadline is the classifier's to keep, and ours to hold it to.
     let answer = timeout(gate.timeouts.guard, guard.classify(inputs, began + gate.timeouts.guard)).await;
     ledger.took(Stage::Guard, began);
+    if let Ok(Err(reason)) = &answer
+        && gate.warnings.check().is_ok()
+    {
+        tracing::warn!(%reason, "the guard is not available");
+    }
     let unavailable = |reason: &str| ModelSignal::Unavailable { reason: reason.to_owned() };
     match answer {
         Err(_) => unavailable("late"),

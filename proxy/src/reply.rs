@@ -146,6 +146,9 @@ impl No {
                 param: Some(param.clone()),
                 ..plain(400, INVALID, "unscreenable_content", format!("{param}: {}", unscreenable(kind)))
             },
+            No::Content(refusal) if refusal.reason == RefusalReason::GuardUnavailable => {
+                Answer { retry_after: Some(5), ..plain(503, SERVER, "guard_unavailable", content_message(refusal)) }
+            }
             No::Content(refusal) => plain(403, "content_policy_error", "content_blocked", content_message(refusal)),
             No::Limit { name, retry_after } => Answer {
                 retry_after: Some(seconds(*retry_after)),

@@ -3,6 +3,7 @@
 //! SIGTERM stops gracefully (running requests get the shutdown time), SIGINT at once.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU32;
 use std::os::fd::IntoRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
+use governor::{Quota, RateLimiter};
 use pingora::apps::{HttpServerApp, HttpServerOptions};
 use pingora::listeners::tls::TlsSettings;
 use pingora::server::configuration::ServerConf;
@@ -30,6 +32,8 @@ use crate::limit::{Budget, Strangers};
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
+/// Most warnings of failing upstreams and guards per second.
+const WARNINGS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 /// How often the key file is looked at.
 const KEY_FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a stopping gateway looks whether it is idle, and how often in a row it must be: a request may stand between its
@@ -60,6 +64,52 @@ pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
         policies.insert(name.clone(), Arc::new(policy));
     }
     Ok(policies)
+}
+
+/// What has to be right before anything is bound; `check` asks the same.
+pub struct Checked {
+    /// All policies.
+    pub policies: Policies,
+    /// The key file.
+    pub keys: KeyFile,
+}
+
+/// Loads and checks all that a start needs and that needs no port.
+///
+/// # Errors
+/// Names the file or the setting, and what to do.
+pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
+    if settings.listen == settings.admin && settings.listen.port() != 0 {
+        return Err(anyhow!("listen and admin are both {}; give them different ports", settings.listen));
+    }
+    if let Some(tls) = &settings.tls {
+        crate::tls::check(tls)?;
+    }
+    for upstream in &settings.upstreams {
+        if let Some(ca) = &upstream.ca {
+            crate::tls::certificates(ca).with_context(|| format!("upstreams.{}.ca", upstream.name))?;
+        }
+    }
+    if settings.audit_path.is_dir() {
+        return Err(anyhow!("audit.path: {} is a folder; name a file in it", settings.audit_path.display()));
+    }
+    let policies = load_policies(settings)?;
+    let keys = KeyFile::load(&settings.keys)?;
+    if let Some((key, policy)) = stray(&keys, &policies) {
+        let known: Vec<&str> = policies.keys().map(String::as_str).collect();
+        return Err(anyhow!(
+            "{}: key {key}: there is no policy named `{policy}`; there are: {}",
+            settings.keys.display(),
+            known.join(", ")
+        ));
+    }
+    Ok(Checked { policies, keys })
+}
+
+/// The first valid key whose policy does not exist.
+fn stray(file: &KeyFile, policies: &Policies) -> Option<(String, String)> {
+    let stray = file.keys.iter().find(|key| !key.revoked && !policies.contains_key(&key.policy))?;
+    Some((stray.id.clone(), stray.policy.escape_debug().to_string()))
 }
 
 /// A listener that is bound before anything else starts, so that a taken port is a plain error and port 0 has an answer.
@@ -134,9 +184,8 @@ impl Gateway {
     /// # Errors
     /// Whatever stops a start: a broken policy, pack or key file, a taken port, a store that another gateway has.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
-        let policies = load_policies(&settings)?;
-        let key_file = KeyFile::load(&settings.keys).context("the key file; `portcullis key new` makes one")?;
-        let table = callers(&key_file, &policies, None).map_err(|why| anyhow!("{}: {why}", settings.keys.display()))?;
+        let Checked { policies, keys } = preflight(&settings)?;
+        let table = callers(&keys, &policies, None);
         let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let listen_on = Bound::bind(settings.listen)?;
         let admin_on = Bound::bind(settings.admin)?;
@@ -165,6 +214,7 @@ impl Gateway {
             metrics,
             memory: Budget::new(settings.limits.memory_bytes),
             connections: Budget::new(settings.limits.connections),
+            warnings: RateLimiter::direct(Quota::per_second(WARNINGS_PER_SECOND)),
             strangers: Strangers::default(),
             http: http_options(&settings.timeouts),
             limits: settings.limits,
@@ -222,9 +272,6 @@ fn http_options(timeouts: &Timeouts) -> HttpServerOptions {
 }
 
 fn tls_settings(tls: &crate::config::Tls) -> anyhow::Result<TlsSettings> {
-    for path in [&tls.certificate, &tls.key] {
-        std::fs::File::open(path).with_context(|| format!("tls: {} cannot be read", path.display()))?;
-    }
     let mut settings = TlsSettings::intermediate(&tls.certificate.to_string_lossy(), &tls.key.to_string_lossy())
         .map_err(|e| anyhow!("tls: {} and {} are no usable pair: {e}", tls.certificate.display(), tls.key.display()))?;
     settings.enable_h2();
@@ -265,17 +312,19 @@ impl BackgroundService for KeyWatch {
             }
             known = now;
             let before = self.gate.callers();
-            let loaded = KeyFile::load(&self.path)
-                .map_err(|e| e.to_string())
-                .and_then(|file| callers(&file, &self.policies, Some(&before)).map_err(|why| format!("{}: {why}", self.path.display())));
-            match loaded {
-                Ok(table) => {
-                    self.gate.replace_callers(table);
+            match KeyFile::load(&self.path) {
+                Ok(file) => {
+                    if let Some((key, policy)) = stray(&file, &self.policies) {
+                        // Only such keys are refused: a revocation in the same file must not wait for them.
+                        self.gate.metrics.key_reload_failures.inc();
+                        tracing::error!(key, policy, "a key names a policy that does not exist; it is refused, the others are in force");
+                    }
+                    self.gate.replace_callers(callers(&file, &self.policies, Some(&before)));
                     tracing::info!("the key file changed; its keys are in force");
                 }
                 Err(error) => {
                     self.gate.metrics.key_reload_failures.inc();
-                    tracing::error!(error, "the key file changed and is broken; the old keys stay in force");
+                    tracing::error!(error = %format!("{:#}", anyhow!(error)), "the key file changed and is broken; the old keys stay in force");
                 }
             }
         }

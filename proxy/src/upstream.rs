@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -39,6 +39,10 @@ const INFORMATIONAL_MAX: usize = 16;
 /// Longest pause asked for by an upstream that is passed on.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
 /// One model endpoint.
 pub struct Upstream {
     /// Its name.
@@ -50,7 +54,8 @@ pub struct Upstream {
     credential: Option<Zeroizing<String>>,
     connector: Connector,
     address: Mutex<Option<(SocketAddr, Instant)>>,
-    up: AtomicBool,
+    /// Whether the last attempt reached it, once there was one.
+    state: AtomicU8,
 }
 
 /// What an upstream's answer is.
@@ -87,13 +92,16 @@ impl Upstream {
             credential: settings.credential.clone(),
             connector: Connector::new(Some(options)),
             address: Mutex::new(None),
-            up: AtomicBool::new(true),
+            state: AtomicU8::new(UNKNOWN),
         })
     }
 
-    /// Whether the last connection attempt succeeded.
-    pub fn is_up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+    /// Whether the last attempt to reach it succeeded; `None` before the first.
+    pub fn is_up(&self) -> Option<bool> {
+        match self.state.load(Ordering::Relaxed) {
+            UNKNOWN => None,
+            state => Some(state == UP),
+        }
     }
 
     /// Sends a cleared body and returns the running exchange.
@@ -143,15 +151,15 @@ impl Upstream {
         let (mut session, peer) = match connected {
             Ok(Ok(connected)) => connected,
             Ok(Err(no)) => {
-                self.up.store(false, Ordering::Relaxed);
+                self.state.store(DOWN, Ordering::Relaxed);
                 return Err(no);
             }
             Err(_) => {
-                self.up.store(false, Ordering::Relaxed);
+                self.state.store(DOWN, Ordering::Relaxed);
                 return Err(No::UpstreamTimeout("connecting"));
             }
         };
-        self.up.store(true, Ordering::Relaxed);
+        self.state.store(UP, Ordering::Relaxed);
         let write = async {
             session.write_request_header(Box::new(head)).await?;
             if !body.is_empty() {

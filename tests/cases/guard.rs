@@ -69,7 +69,7 @@ async fn a_guard_that_fails_or_is_late_or_talks_nonsense_blocks_or_is_counted() 
     ] {
         let (backend, gateway) = guarded(guard.clone(), THRESHOLDS).await;
         let answer = gateway.say("hi").await;
-        answer.assert_error(403, "content_blocked");
+        answer.assert_error(503, "guard_unavailable");
         let event = on_record(&gateway, &answer).await;
         assert!(matches!(event.guard, Some(Guard::Unavailable { .. })), "{what}: {:?}", event.guard);
         assert!(event.failed_open.is_empty(), "{what}");

@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use portcullis_policies::Policy;
 
 use crate::config::Settings;
-use crate::gate::{self, Policies};
-use crate::keys::KeyFile;
+use crate::server::preflight;
 
 use super::{say, say_error};
 
@@ -24,7 +23,6 @@ impl Check {
         let settings = Settings::load(&self.config)?;
         say(format!("{}: ok", self.config.display()))?;
         let mut failed = false;
-        let mut policies = Policies::new();
         for (name, path) in &settings.policies {
             match Policy::load(path) {
                 Err(error) => {
@@ -51,16 +49,14 @@ impl Check {
                         policy.version(),
                         policy.rules().count()
                     ))?;
-                    policies.insert(name.clone(), std::sync::Arc::new(policy));
                 }
             }
         }
         if failed {
             return Ok(ExitCode::FAILURE);
         }
-        let keys = KeyFile::load(&settings.keys)?;
-        gate::callers(&keys, &policies, None).map_err(|why| anyhow::anyhow!("{}: {why}", settings.keys.display()))?;
-        say(format!("{}: {} keys: ok", settings.keys.display(), keys.keys.len()))?;
+        let checked = preflight(&settings)?;
+        say(format!("{}: ok, keys: {}", settings.keys.display(), checked.keys.keys.len()))?;
         Ok(ExitCode::SUCCESS)
     }
 }
