@@ -1,9 +1,6 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
 mod check;
-mod check_europe;
-mod check_national;
-mod check_token;
 mod compile;
 mod decide;
 mod error;

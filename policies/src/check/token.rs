@@ -4,6 +4,22 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use sha2::{Digest, Sha256};
 
+use crate::check::Check;
+
+/// Name and check, for `check:` in a pack.
+pub(super) const CHECKS: &[(&str, Check)] = &[
+    ("ipv4", ipv4),
+    ("ipv6", ipv6),
+    ("ip_public", ip_public),
+    ("mac", mac),
+    ("jwt", jwt),
+    ("github_token", github_token),
+    ("base64", base64),
+    ("bitcoin", bitcoin),
+    ("base58check", base58check),
+    ("uuid", uuid),
+];
+
 /// An IPv4 address (RFC 791 dotted quad, no leading zeros), not unspecified or broadcast.
 pub(crate) fn ipv4(text: &str) -> bool {
     text.parse::<Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_broadcast())
