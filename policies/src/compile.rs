@@ -8,7 +8,7 @@ use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Hir, HirKind};
 
 use crate::error::Fault;
-use crate::pack::{MATCH_BYTES_MAX, Rule};
+use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
 use crate::syntax;
 
 /// Largest compiled form of one pattern, in bytes.
@@ -28,6 +28,8 @@ const SPLIT_COST: f64 = 0.2;
 pub(crate) struct Matcher {
     /// Index of the rule.
     pub rule: usize,
+    /// Index of its variant.
+    pub variant: usize,
     pub regex: meta::Regex,
     /// Longest match, in bytes.
     pub max: usize,
@@ -67,15 +69,19 @@ pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matcher
     let mut all = Vec::new();
     let mut found: HashMap<Vec<u8>, Vec<Lead>> = HashMap::new();
     let (mut digits, mut everywhere) = (Vec::new(), Vec::new());
-    for (index, rule) in rules.iter().enumerate() {
-        for (hir, max) in hirs(rule, faults) {
+    let variants = rules
+        .iter()
+        .enumerate()
+        .flat_map(|(index, rule)| rule.variants.iter().enumerate().map(move |(v, variant)| (index, rule, v, variant)));
+    for (index, rule, number, variant) in variants {
+        for (hir, max) in hirs(rule, variant, faults) {
             let mut parts = Vec::new();
-            plan(hir, rule, max, &mut parts);
+            plan(hir, variant, max, &mut parts);
             for (hir, plan) in parts {
                 let regex = match regex(&hir) {
                     Ok(regex) => regex,
                     Err(reason) => {
-                        faults.push(rule.fault(reason));
+                        faults.push(rule.fault_at(variant.line, reason));
                         continue;
                     }
                 };
@@ -90,7 +96,7 @@ pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matcher
                     Plan::Everywhere => everywhere.push(matcher),
                 }
                 let cut = hir.properties().maximum_len().is_none_or(|longest| longest > max);
-                all.push(Matcher { rule: index, regex, max, cut, hir });
+                all.push(Matcher { rule: index, variant: number, regex, max, cut, hir });
             }
         }
     }
@@ -103,43 +109,43 @@ pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matcher
     Ok(Matchers { all, literals, leads, digits, everywhere })
 }
 
-/// Parses a rule's patterns and phrases; each comes with its longest match.
-fn hirs(rule: &Rule, faults: &mut Vec<Fault>) -> Vec<(Hir, usize)> {
-    let mut patterns = rule.patterns.clone();
-    if !rule.literals.is_empty() {
+/// Parses a variant's patterns and phrases; each comes with its longest match.
+fn hirs(rule: &Rule, variant: &Variant, faults: &mut Vec<Fault>) -> Vec<(Hir, usize)> {
+    let mut patterns = variant.patterns.clone();
+    if !variant.literals.is_empty() {
         // Longest first: among alternatives the first that matches wins.
-        let mut phrases = rule.literals.clone();
+        let mut phrases = variant.literals.clone();
         phrases.sort_by_key(|phrase| std::cmp::Reverse(phrase.len()));
         let phrases: Vec<String> = phrases.iter().map(|phrase| syntax::phrase_pattern(phrase)).collect();
         patterns.push(phrases.join("|"));
     }
     let mut hirs = Vec::with_capacity(patterns.len());
     for pattern in patterns {
-        match syntax::parse(&pattern, rule.insensitive, rule.max_bytes).and_then(|hir| bounded(rule, hir)) {
+        match syntax::parse(&pattern, variant.insensitive, variant.max_bytes).and_then(|hir| bounded(variant, hir)) {
             Ok(hir) => hirs.push(hir),
-            Err(reason) => faults.push(rule.fault(reason)),
+            Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
         }
     }
     hirs
 }
 
 /// Refuses what a stream could not decide about.
-fn bounded(rule: &Rule, hir: Hir) -> Result<(Hir, usize), String> {
+fn bounded(variant: &Variant, hir: Hir) -> Result<(Hir, usize), String> {
     let properties = hir.properties();
     let Some(longest) = properties.maximum_len() else {
         return Err("pattern has no upper bound on its match; write {0,64} for * and {1,64} for +, or give max_bytes".into());
     };
-    let max = rule.max_bytes.map_or(longest, |max| max.min(longest));
+    let max = variant.max_bytes.map_or(longest, |max| max.min(longest));
     if max > MATCH_BYTES_MAX {
         return Err(format!("pattern may match {max} bytes, the limit is {MATCH_BYTES_MAX}; tighten it or give max_bytes"));
     }
     if properties.minimum_len().is_none_or(|shortest| shortest == 0) {
         return Err("pattern matches the empty text".into());
     }
-    if rule.group > properties.explicit_captures_len() {
-        return Err(format!("group {} does not exist, the pattern has {}", rule.group, properties.explicit_captures_len()));
+    if variant.group > properties.explicit_captures_len() {
+        return Err(format!("group {} does not exist, the pattern has {}", variant.group, properties.explicit_captures_len()));
     }
-    let hir = if rule.group == 0 { syntax::without_captures(&hir) } else { hir };
+    let hir = if variant.group == 0 { syntax::without_captures(&hir) } else { hir };
     Ok((hir, max))
 }
 
@@ -152,19 +158,19 @@ fn regex(hir: &Hir) -> Result<meta::Regex, String> {
 }
 
 /// Chooses what announces a pattern's matches; takes an alternation apart when that makes it cheaper.
-fn plan(hir: Hir, rule: &Rule, max: usize, parts: &mut Vec<(Hir, Plan)>) {
-    let (plan_, cost) = cheapest(&hir, rule, max);
+fn plan(hir: Hir, variant: &Variant, max: usize, parts: &mut Vec<(Hir, Plan)>) {
+    let (plan_, cost) = cheapest(&hir, variant, max);
     match hir.kind() {
-        HirKind::Alternation(alternatives) if cost > SPLIT_COST && rule.group == 0 => {
+        HirKind::Alternation(alternatives) if cost > SPLIT_COST && variant.group == 0 => {
             for alternative in alternatives.clone() {
-                plan(alternative, rule, max, parts);
+                plan(alternative, variant, max, parts);
             }
         }
         _ => parts.push((hir, plan_)),
     }
 }
 
-fn cheapest(hir: &Hir, rule: &Rule, max: usize) -> (Plan, f64) {
+fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Plan, f64) {
     // A search costs about as much as reading so many bytes.
     const SEARCH: f64 = 60.0;
     let reach = SEARCH + 2.0 * max as f64;
@@ -194,8 +200,8 @@ fn cheapest(hir: &Hir, rule: &Rule, max: usize) -> (Plan, f64) {
         }
         before = before.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
     }
-    if !rule.keywords.is_empty() {
-        let literals: Vec<Vec<u8>> = rule.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
+    if !variant.keywords.is_empty() {
+        let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
         let (cost, many) = (total_rate(&literals), literals.len() as f64 * LITERAL_COST);
         offer(Plan::Literals { literals, before: max }, cost * reach + many);
     }

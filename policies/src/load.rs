@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use crate::compile;
 use crate::error::{Fault, PolicyError};
 use crate::model::{Direction, Encoding};
-use crate::pack::{self, RULES_MAX, Rule};
+use crate::pack::{self, Example, RULES_MAX, Rule};
 use crate::policy::{Loaded, Policy};
 use crate::policy_form::PolicyForm;
 use crate::scan::Engine;
@@ -111,7 +111,8 @@ fn named(path: &Path, form: &PolicyForm, rules: &[Rule], faults: &mut Vec<Fault>
 
 fn engine(rules: Vec<Rule>, faults: &mut Vec<Fault>) -> Result<Engine, String> {
     let matchers = compile::compile(&rules, faults)?;
-    let context = rules.iter().map(|rule| rule.context.as_ref().map(ContextWords::new)).collect();
+    let words = |rule: &Rule| rule.variants.iter().map(|variant| variant.context.as_ref().map(ContextWords::new)).collect();
+    let context = rules.iter().map(words).collect();
     Ok(Engine { rules, matchers, context })
 }
 
@@ -119,18 +120,21 @@ fn engine(rules: Vec<Rule>, faults: &mut Vec<Fault>) -> Result<Engine, String> {
 fn unproved(engine: &Engine) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (index, rule) in engine.rules.iter().enumerate() {
-        let found = |text: &str| {
+        let score = |text: &str| {
             let views = Views::new(text, Encoding::Plain, true);
-            !engine.candidates(&views, 0, EXAMPLE_THRESHOLD, &|rule| rule == index).is_empty()
+            let candidates = engine.candidates(&views, 0, 0.0, &|rule| rule == index);
+            candidates.iter().map(|candidate| candidate.score).max_by(f32::total_cmp)
         };
-        for (i, example) in rule.must_match.iter().enumerate().filter(|(_, example)| !found(&example.text)) {
-            let reason = format!("must_match example {i} is not found: {}", shown(&example.text));
-            faults.push(rule.fault_at(example.line, reason));
-        }
-        for (i, example) in rule.must_not_match.iter().enumerate().filter(|(_, example)| found(&example.text)) {
-            let reason = format!("must_not_match example {i} is found: {}", shown(&example.text));
-            faults.push(rule.fault_at(example.line, reason));
-        }
+        let found = |text: &str| score(text).is_some_and(|score| score >= EXAMPLE_THRESHOLD);
+        let weak = |text: &str| score(text).is_some_and(|score| score < EXAMPLE_THRESHOLD);
+        let mut prove = |list: &str, examples: &[Example], holds: &dyn Fn(&str) -> bool, wrong: &str| {
+            for (i, example) in examples.iter().enumerate().filter(|(_, example)| !holds(&example.text)) {
+                faults.push(rule.fault_at(example.line, format!("{list} example {i} {wrong}: {}", shown(&example.text))));
+            }
+        };
+        prove("must_match", &rule.must_match, &found, "is not found");
+        prove("weak_match", &rule.weak_match, &weak, "is not found with a score below 0.5");
+        prove("must_not_match", &rule.must_not_match, &|text| !found(text), "is found");
         if !Direction::ALL.iter().any(|&direction| rule.scope.holds_any(direction)) {
             faults.push(rule.fault("applies to no text"));
         }
@@ -182,12 +186,22 @@ mod tests {
             ("pattern: 'abc\\d', score: 1.5", "score must be between"),
             ("pattern: 'abd\\d'", "must_match example 0 is not found: \"abc1\""),
             ("pattern: 'abc\\d|x'", "must_not_match example 0 is found: \"x\""),
+            ("pattern: 'abc\\d', weak_match: [abc2]", "weak_match example 0 is not found with a score below 0.5: \"abc2\""),
+            ("pattern: 'abc\\d', variants: [{ pattern: 'x{1,9}y', score: 2 }]", "the variant in line 3: score must be"),
         ] {
             let error = error(POLICY, &rule(extra));
             assert!(error.starts_with("p.yaml:3: rule R: ") && error.contains(expected), "{extra}: {error}");
         }
         let unknown = error(POLICY, &rule("pattern: 'abc\\d', scroe: 1"));
         assert!(unknown.starts_with("p.yaml:3") && unknown.contains("scroe"), "{unknown}");
+    }
+
+    #[test]
+    fn a_variant_asks_what_it_says_itself_and_else_what_the_rule_says() {
+        let weak = "pattern: 'abc\\d', keywords: [abc], variants: [{ pattern: 'def\\d', keywords: [], score: 0.3 }], weak_match: [def1]";
+        assert_eq!(error(POLICY, &rule(weak)), "");
+        let kept = "pattern: 'abc\\d', keywords: [abc], variants: [{ pattern: 'def\\d', score: 0.3 }], weak_match: [def1]";
+        assert!(error(POLICY, &rule(kept)).contains("weak_match example 0"), "the rule's keyword stays asked for");
     }
 
     #[test]

@@ -37,6 +37,8 @@ struct RuleForm {
     #[serde(default)]
     literals: Vec<String>,
     #[serde(default)]
+    variants: Vec<Spanned<VariantForm>>,
+    #[serde(default)]
     keywords: Vec<String>,
     #[serde(default)]
     group: usize,
@@ -53,7 +55,29 @@ struct RuleForm {
     max_bytes: Option<usize>,
     why: String,
     must_match: Vec<Spanned<String>>,
+    #[serde(default)]
+    weak_match: Vec<Spanned<String>>,
     must_not_match: Vec<Spanned<String>>,
+}
+
+/// One way of writing what a rule looks for, with demands of its own; what it leaves out is as in the rule.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct VariantForm {
+    pattern: Option<String>,
+    #[serde(default)]
+    patterns: Vec<String>,
+    #[serde(default)]
+    literals: Vec<String>,
+    keywords: Option<Vec<String>>,
+    group: Option<usize>,
+    check: Option<String>,
+    case: Option<Case>,
+    score: Option<f32>,
+    context: Option<ContextForm>,
+    entropy: Option<f32>,
+    stop_words: Option<Vec<String>>,
+    max_bytes: Option<usize>,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +87,7 @@ enum Case {
     Insensitive,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 struct ContextForm {
     words: Vec<String>,
@@ -81,6 +105,18 @@ fn one() -> f32 {
 pub(crate) struct Rule {
     pub info: Arc<RuleInfo>,
     pub origin: Origin,
+    pub variants: Vec<Variant>,
+    pub scope: Scope,
+    pub must_match: Vec<Example>,
+    /// Found, but with a score below the usual threshold.
+    pub weak_match: Vec<Example>,
+    pub must_not_match: Vec<Example>,
+}
+
+/// One way of writing what a rule looks for, and everything asked of a match.
+pub(crate) struct Variant {
+    /// Line of the pack file, from 1.
+    pub line: u64,
     pub patterns: Vec<String>,
     pub literals: Vec<String>,
     pub keywords: Vec<String>,
@@ -93,9 +129,6 @@ pub(crate) struct Rule {
     pub entropy: Option<f32>,
     /// In lower case.
     pub stop_words: Vec<String>,
-    pub scope: Scope,
-    pub must_match: Vec<Example>,
-    pub must_not_match: Vec<Example>,
 }
 
 /// Where a rule is written down.
@@ -197,44 +230,20 @@ pub(crate) fn parse(path: &Path, yaml: &str, faults: &mut Vec<Fault>) -> Result<
 }
 
 /// Checks the values of one rule. The error is the reason, with a hint.
-fn checked(pack: &str, origin: Origin, form: RuleForm) -> Result<Rule, String> {
+fn checked(pack: &str, origin: Origin, mut form: RuleForm) -> Result<Rule, String> {
     let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if form.id.is_empty() || form.id.len() > 80 || !form.id.chars().all(named) {
         return Err("id must be 1 to 80 letters, digits, - and _".into());
     }
-    let patterns: Vec<String> = form.pattern.into_iter().chain(form.patterns).collect();
-    if patterns.is_empty() == form.literals.is_empty() {
-        return Err("give either pattern (or patterns) or literals".into());
-    }
-    if form.literals.iter().any(|literal| literal.trim().is_empty()) {
-        return Err("a literal is empty".into());
-    }
-    if form.keywords.iter().any(String::is_empty) {
-        return Err("a keyword is empty".into());
-    }
-    let check = match form.check {
-        Some(name) => Some(check::by_name(&name).ok_or_else(|| format!("unknown check {name}; known are {}", check::names()))?),
-        None => None,
-    };
-    if !(0.0..=1.0).contains(&form.score) {
-        return Err("score must be between 0 and 1".into());
-    }
-    if form.entropy.is_some_and(|floor| !(0.0..=8.0).contains(&floor)) {
-        return Err("entropy must be between 0 and 8 bits per character".into());
-    }
-    if form.max_bytes.is_some_and(|max| !(1..=MATCH_BYTES_MAX).contains(&max)) {
-        return Err(format!("max_bytes must be between 1 and {MATCH_BYTES_MAX}"));
-    }
     if form.must_match.is_empty() || form.must_not_match.is_empty() {
         return Err("give at least one text under must_match and one under must_not_match".into());
     }
-    let context = form.context.map(context).transpose()?;
-    let directions = form.applies_to.unwrap_or_else(|| Direction::ALL.to_vec());
-    let roles = form.roles.unwrap_or_else(|| Role::ALL.to_vec());
+    let directions = form.applies_to.take().unwrap_or_else(|| Direction::ALL.to_vec());
+    let roles = form.roles.take().unwrap_or_else(|| Role::ALL.to_vec());
     if directions.is_empty() || roles.is_empty() {
         return Err("applies_to and roles must not be empty; leave them out for all".into());
     }
-    let exact = matches!(form.category, Category::Pii | Category::Secret);
+    let variants = variants(&mut form, origin.line)?;
     let info = RuleInfo {
         id: form.id,
         title: form.title,
@@ -247,21 +256,82 @@ fn checked(pack: &str, origin: Origin, form: RuleForm) -> Result<Rule, String> {
     Ok(Rule {
         info: Arc::new(info),
         origin,
-        patterns,
-        literals: form.literals,
-        keywords: form.keywords,
-        insensitive: form.case.map_or(!exact, |case| case == Case::Insensitive),
-        group: form.group,
-        max_bytes: form.max_bytes,
-        score: form.score,
-        check,
-        context,
-        entropy: form.entropy,
-        stop_words: form.stop_words.iter().map(|word| word.to_lowercase()).collect(),
+        variants,
         scope: Scope::new(&directions, &roles),
         must_match: examples(form.must_match),
+        weak_match: examples(form.weak_match),
         must_not_match: examples(form.must_not_match),
     })
+}
+
+/// Gives every variant its own demands and, where it has none, the rule's.
+fn variants(form: &mut RuleForm, line: u64) -> Result<Vec<Variant>, String> {
+    let own = VariantForm {
+        pattern: form.pattern.take(),
+        patterns: std::mem::take(&mut form.patterns),
+        literals: std::mem::take(&mut form.literals),
+        ..VariantForm::default()
+    };
+    let mut forms: Vec<(u64, VariantForm)> =
+        std::mem::take(&mut form.variants).into_iter().map(|v| (v.referenced.line(), v.value)).collect();
+    if own.is_written() || forms.is_empty() {
+        forms.insert(0, (line, own));
+    }
+    let several = forms.len() > 1;
+    let at = |line: u64, reason: String| if several { format!("the variant in line {line}: {reason}") } else { reason };
+    forms.into_iter().map(|(line, variant)| variant.checked(form, line).map_err(|reason| at(line, reason))).collect()
+}
+
+impl VariantForm {
+    fn is_written(&self) -> bool {
+        self.pattern.is_some() || !self.patterns.is_empty() || !self.literals.is_empty()
+    }
+
+    fn checked(self, rule: &RuleForm, line: u64) -> Result<Variant, String> {
+        let patterns: Vec<String> = self.pattern.into_iter().chain(self.patterns).collect();
+        if patterns.is_empty() == self.literals.is_empty() {
+            return Err("give either pattern (or patterns) or literals".into());
+        }
+        if self.literals.iter().any(|literal| literal.trim().is_empty()) {
+            return Err("a literal is empty".into());
+        }
+        let keywords = self.keywords.unwrap_or_else(|| rule.keywords.clone());
+        if keywords.iter().any(String::is_empty) {
+            return Err("a keyword is empty".into());
+        }
+        let check = match self.check.as_ref().or(rule.check.as_ref()).filter(|name| *name != "none") {
+            Some(name) => Some(check::by_name(name).ok_or_else(|| format!("unknown check {name}; known are {}", check::names()))?),
+            None => None,
+        };
+        let score = self.score.unwrap_or(rule.score);
+        if !(0.0..=1.0).contains(&score) {
+            return Err("score must be between 0 and 1".into());
+        }
+        let entropy = self.entropy.or(rule.entropy);
+        if entropy.is_some_and(|floor| !(0.0..=8.0).contains(&floor)) {
+            return Err("entropy must be between 0 and 8 bits per character".into());
+        }
+        let max_bytes = self.max_bytes.or(rule.max_bytes);
+        if max_bytes.is_some_and(|max| !(1..=MATCH_BYTES_MAX).contains(&max)) {
+            return Err(format!("max_bytes must be between 1 and {MATCH_BYTES_MAX}"));
+        }
+        let exact = matches!(rule.category, Category::Pii | Category::Secret);
+        let stop_words = self.stop_words.as_ref().unwrap_or(&rule.stop_words);
+        Ok(Variant {
+            line,
+            patterns,
+            literals: self.literals,
+            keywords,
+            insensitive: self.case.or(rule.case).map_or(!exact, |case| case == Case::Insensitive),
+            group: self.group.unwrap_or(rule.group),
+            max_bytes,
+            score,
+            check,
+            context: self.context.or_else(|| rule.context.clone()).map(context).transpose()?,
+            entropy,
+            stop_words: stop_words.iter().map(|word| word.to_lowercase()).collect(),
+        })
+    }
 }
 
 /// Longest match any rule may have, in bytes; also what a stream may have to hold back for one rule.

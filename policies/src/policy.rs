@@ -179,7 +179,7 @@ impl Policy {
     #[cfg(test)]
     pub(crate) fn examples(&self) -> Vec<String> {
         let rules = self.engine.rules.iter();
-        let examples = rules.flat_map(|rule| rule.must_match.iter().chain(&rule.must_not_match));
+        let examples = rules.flat_map(|rule| rule.must_match.iter().chain(&rule.weak_match).chain(&rule.must_not_match));
         examples.map(|example| example.text.clone()).collect()
     }
 

@@ -11,7 +11,7 @@ use regex_automata::util::captures::Captures;
 use regex_automata::{Anchored, Input};
 
 use crate::compile::{Matcher, Matchers};
-use crate::pack::Rule;
+use crate::pack::{Rule, Variant};
 use crate::view::{Views, boundary_up};
 use crate::words::{ContextWords, spaced};
 
@@ -24,7 +24,8 @@ const STARTS_TRIED: usize = 4;
 pub(crate) struct Engine {
     pub rules: Vec<Rule>,
     pub matchers: Matchers,
-    pub context: Vec<Option<ContextWords>>,
+    /// For each rule, for each of its variants.
+    pub context: Vec<Vec<Option<ContextWords>>>,
 }
 
 /// Something one rule found.
@@ -237,33 +238,37 @@ impl Search<'_, '_> {
 
     /// Asks everything the rule asks of a match.
     fn accept(&self, matcher: &Matcher, found: Range<usize>) -> Option<Candidate> {
-        let rule = &self.engine.rules[matcher.rule];
-        let span = match rule.group {
+        let variant = self.variant(matcher);
+        let span = match variant.group {
             0 => found.clone(),
             group => self.group(matcher, found.start, group)?,
         };
         let whole = self.text.get(found.clone())?;
         let part = self.text.get(span.clone()).filter(|part| !part.is_empty())?;
         let holds = |keyword: &String| contains_ignoring_ascii_case(whole, keyword);
-        if !rule.keywords.is_empty() && !rule.keywords.iter().any(holds) {
+        if !variant.keywords.is_empty() && !variant.keywords.iter().any(holds) {
             return None;
         }
-        if !rule.stop_words.is_empty() {
+        if !variant.stop_words.is_empty() {
             let lower = part.to_lowercase();
-            if rule.stop_words.iter().any(|word| lower.contains(word)) {
+            if variant.stop_words.iter().any(|word| lower.contains(word)) {
                 return None;
             }
         }
-        if rule.entropy.is_some_and(|floor| entropy(part) < floor) || rule.check.is_some_and(|check| !check(part)) {
+        if variant.entropy.is_some_and(|floor| entropy(part) < floor) || variant.check.is_some_and(|check| !check(part)) {
             return None;
         }
-        let score = self.score(matcher.rule, found.start)?;
+        let score = self.score(matcher, found.start)?;
         (score >= self.threshold).then(|| Candidate {
             rule: matcher.rule,
             span: self.views.raw_span(self.view, span),
             extent: self.views.raw_span(self.view, found),
             score,
         })
+    }
+
+    fn variant(&self, matcher: &Matcher) -> &Variant {
+        &self.engine.rules[matcher.rule].variants[matcher.variant]
     }
 
     fn group(&self, matcher: &Matcher, start: usize, group: usize) -> Option<Range<usize>> {
@@ -274,9 +279,9 @@ impl Search<'_, '_> {
     }
 
     /// Returns the score with its context; none when the rule asks for context and there is none.
-    fn score(&self, rule: usize, start: usize) -> Option<f32> {
-        let base = self.engine.rules[rule].score;
-        let Some(context) = &self.engine.context[rule] else { return Some(base) };
+    fn score(&self, matcher: &Matcher, start: usize) -> Option<f32> {
+        let base = self.variant(matcher).score;
+        let Some(context) = &self.engine.context[matcher.rule][matcher.variant] else { return Some(base) };
         let raw = self.views.raw_start(self.view, start);
         let low = self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start);
         // A word that the window cuts in two is no word.
