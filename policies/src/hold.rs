@@ -11,6 +11,7 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::{Hir, HirKind, Repetition};
 
 use crate::compile::Matcher;
+use crate::syntax;
 use crate::view::Views;
 
 /// Largest automaton of all patterns of one direction, in bytes.
@@ -34,6 +35,7 @@ fn loosened(hir: &Hir) -> (Hir, usize) {
             let (parts, places): (Vec<Hir>, Vec<usize>) = parts.iter().map(loosened).unzip();
             (Hir::concat(parts), places.iter().sum())
         }
+        HirKind::Alternation(_) if syntax::is_one_character(hir) => (hir.clone(), 1),
         HirKind::Alternation(parts) => {
             let (parts, places): (Vec<Hir>, Vec<usize>) = parts.iter().map(loosened).unzip();
             (Hir::alternation(parts), places.iter().sum())

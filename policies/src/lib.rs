@@ -1,13 +1,18 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
+mod announce;
+mod automaton;
 mod check;
 mod compile;
 mod decide;
 mod error;
+mod first;
 mod fold;
+mod frequency;
 mod hold;
 #[cfg(test)]
 mod laws;
+mod literals;
 mod load;
 mod model;
 mod pack;

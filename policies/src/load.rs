@@ -13,7 +13,6 @@ use crate::policy::{Loaded, Policy};
 use crate::policy_form::PolicyForm;
 use crate::scan::Engine;
 use crate::view::Views;
-use crate::words::ContextWords;
 
 /// Examples are proved at this threshold, whatever the policy's own is: a pack is right or wrong by itself.
 const EXAMPLE_THRESHOLD: f32 = 0.5;
@@ -111,18 +110,18 @@ fn named(path: &Path, form: &PolicyForm, rules: &[Rule], faults: &mut Vec<Fault>
 
 fn engine(rules: Vec<Rule>, faults: &mut Vec<Fault>) -> Result<Engine, String> {
     let matchers = compile::compile(&rules, faults)?;
-    let words = |rule: &Rule| rule.variants.iter().map(|variant| variant.context.as_ref().map(ContextWords::new)).collect();
-    let context = rules.iter().map(words).collect();
-    Ok(Engine { rules, matchers, context })
+    Ok(Engine::new(rules, matchers))
 }
 
 /// Runs every rule's examples and lists those that come out wrong.
 fn unproved(engine: &Engine) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (index, rule) in engine.rules.iter().enumerate() {
+        let mut active = vec![false; engine.rules.len()];
+        active[index] = true;
         let score = |text: &str| {
             let views = Views::new(text, Encoding::Plain, true);
-            let candidates = engine.candidates(&views, 0, 0.0, &|rule| rule == index);
+            let candidates = engine.candidates(&views, 0, 0.0, &active);
             candidates.iter().map(|candidate| candidate.score).max_by(f32::total_cmp)
         };
         let found = |text: &str| score(text).is_some_and(|score| score >= EXAMPLE_THRESHOLD);

@@ -20,6 +20,8 @@ pub struct Policy {
     engine: Engine,
     /// For each rule: what is done on a request, and on a response.
     actions: Vec<[Action; 2]>,
+    /// For each direction and role: which rules look at such a text.
+    active: [[Vec<bool>; 4]; 2],
     /// For requests and for responses: what a stream holds back.
     holds: [OnceLock<Option<Hold>>; 2],
 }
@@ -70,8 +72,14 @@ impl Policy {
             });
             own.unwrap_or_else(|| form.actions.action(direction, info.category, info.severity))
         };
-        let actions = engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
-        let policy = Policy { form, version, engine, actions, holds: [OnceLock::new(), OnceLock::new()] };
+        let actions: Vec<[Action; 2]> =
+            engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
+        let looks = |direction: Direction, role| {
+            let rules = engine.rules.iter().zip(&actions);
+            rules.map(|(rule, actions)| rule.scope.holds(direction, role) && actions[direction as usize] > Action::Allow).collect()
+        };
+        let active = Direction::ALL.map(|direction| Role::ALL.map(|role| looks(direction, role)));
+        let policy = Policy { form, version, engine, actions, active, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));
@@ -167,8 +175,7 @@ impl Policy {
     }
 
     pub(crate) fn candidates(&self, direction: Direction, role: Role, views: &Views<'_>, from: usize) -> Vec<Candidate> {
-        let active = |rule: usize| self.engine.rules[rule].scope.holds(direction, role) && self.action(direction, rule) > Action::Allow;
-        self.engine.candidates(views, from, self.form.threshold, &active)
+        self.engine.candidates(views, from, self.form.threshold, &self.active[direction as usize][role as usize])
     }
 
     pub(crate) fn resolve(&self, direction: Direction, candidates: Vec<Candidate>) -> Vec<Finding> {

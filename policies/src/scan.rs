@@ -8,17 +8,25 @@
 use std::ops::Range;
 
 use regex_automata::util::captures::Captures;
+use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
 
-use crate::compile::{Matcher, Matchers};
+use crate::announce::STARTS_TRIED;
+use crate::automaton::Scratch;
+use crate::compile::{Lead, Matcher, Matchers};
+use crate::literals::Sight;
 use crate::pack::{Rule, Variant};
 use crate::view::{Views, boundary_up};
 use crate::words::{ContextWords, spaced};
 
 /// How many raw bytes before a match are looked at for context words.
 pub(crate) const CONTEXT_BYTES: usize = 120;
-/// Up to so many start positions are tried one by one instead of by a search.
-const STARTS_TRIED: usize = 4;
+
+/// What is called by literals.
+const LITERAL_KIND: usize = 0;
+
+/// Makes a thread's scratch.
+type NewScratch = Box<dyn Fn() -> Scratch + Send + Sync + std::panic::UnwindSafe + std::panic::RefUnwindSafe>;
 
 /// All rules, ready to search.
 pub(crate) struct Engine {
@@ -26,6 +34,7 @@ pub(crate) struct Engine {
     pub matchers: Matchers,
     /// For each rule, for each of its variants.
     pub context: Vec<Vec<Option<ContextWords>>>,
+    scratches: Pool<Scratch, NewScratch>,
 }
 
 /// Something one rule found.
@@ -41,6 +50,7 @@ pub(crate) struct Candidate {
 }
 
 /// Start positions worth trying, for one matcher: both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Window {
     matcher: usize,
     low: usize,
@@ -48,20 +58,33 @@ struct Window {
 }
 
 impl Engine {
-    /// Finds all candidates that start at raw byte `from` or later and score `threshold` or more, for rules that `active`
-    /// says yes to.
-    pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, threshold: f32, active: &dyn Fn(usize) -> bool) -> Vec<Candidate> {
+    /// Puts compiled rules together.
+    pub(crate) fn new(rules: Vec<Rule>, matchers: Matchers) -> Self {
+        let words = |rule: &Rule| rule.variants.iter().map(|variant| variant.context.as_ref().map(ContextWords::new)).collect();
+        let context = rules.iter().map(words).collect();
+        let (patterns, kinds) = (matchers.all.len(), matchers.called.len());
+        let scratches: NewScratch = Box::new(move || Scratch::new(patterns, kinds));
+        Self { rules, matchers, context, scratches: Pool::new(scratches) }
+    }
+
+    /// Finds all candidates that start at raw byte `from` or later and score `threshold` or more, for the rules that are `active`.
+    pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, threshold: f32, active: &[bool]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
+        let mut scratch = self.scratches.get();
         for view in views.searched() {
             let text = views.text(view);
             let from = views.at_raw(view, from);
-            let mut search = Search { engine: self, threshold, views, view, text, out: &mut candidates };
+            let windows = self.windows(text, from, active, &mut scratch);
+            let mut search = Search { engine: self, threshold, views, view, text, scratch: &mut scratch, out: &mut candidates };
             let mut behind = (usize::MAX, 0);
-            for window in self.windows(text, from, active) {
+            for window in windows {
                 // A match may reach into its matcher's next window, which is then entered behind it.
                 let low = if behind.0 == window.matcher { window.low.max(behind.1) } else { window.low };
                 behind = (window.matcher, search.run(&Window { low, ..window }));
             }
+        }
+        if candidates.len() < 2 {
+            return candidates;
         }
         candidates.sort_by(|a, b| {
             (a.rule, a.span.start, a.span.end, a.extent.start, a.extent.end)
@@ -73,103 +96,74 @@ impl Engine {
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
-    fn windows(&self, text: &str, from: usize, active: &dyn Fn(usize) -> bool) -> Vec<Window> {
+    fn windows(&self, text: &str, from: usize, active: &[bool], scratch: &mut Scratch) -> Vec<Window> {
         let matchers = &self.matchers;
-        let mut windows = Collected::new(matchers.all.len());
-        let input = aho_corasick::Input::new(text).span(from..text.len());
-        for hit in matchers.literals.find_overlapping_iter(input) {
-            for lead in &matchers.leads[hit.pattern()] {
-                if active(matchers.all[lead.matcher].rule) {
-                    windows.add(lead.matcher, hit.start().saturating_sub(lead.before).max(from), hit.start());
-                }
-            }
-        }
-        if !matchers.digits.is_empty() {
-            self.digit_windows(text, from, active, &mut windows);
-        }
+        let mut seeing = Seeing { matchers, text: text.as_bytes(), from, active, scratch, windows: Vec::new(), literal_at: usize::MAX };
+        matchers.literals.look(text.as_bytes(), from, &mut seeing);
+        let mut windows = seeing.windows;
         for &matcher in &matchers.everywhere {
-            if active(matchers.all[matcher].rule) {
-                windows.add(matcher, from, text.len());
+            if active[matchers.all[matcher].rule] {
+                windows.push(Window { matcher, low: from, high: text.len() });
             }
         }
-        windows.in_order()
-    }
-
-    /// Opens windows where enough digits stand close together.
-    fn digit_windows(&self, text: &str, from: usize, active: &dyn Fn(usize) -> bool, windows: &mut Collected) {
-        let places: Vec<usize> = (from..text.len()).filter(|&at| text.as_bytes()[at].is_ascii_digit()).collect();
-        for &(matcher, count) in &self.matchers.digits {
-            let Matcher { rule, max, .. } = self.matchers.all[matcher];
-            if places.len() < count || !active(rule) {
-                continue;
-            }
-            for group in places.windows(count) {
-                let (first, last) = (group[0], group[count - 1]);
-                if last - first < max {
-                    windows.add(matcher, (last + 1).saturating_sub(max).max(from), first);
-                }
-            }
-        }
-    }
-}
-
-/// Windows as they are found, each joined to its matcher's last one when they touch.
-struct Collected {
-    windows: Vec<Window>,
-    /// For each window, the one of the same matcher found before it.
-    previous: Vec<u32>,
-    /// For each matcher, its last window.
-    last: Vec<u32>,
-}
-
-/// No window.
-const NONE: u32 = u32::MAX;
-
-impl Collected {
-    fn new(matchers: usize) -> Self {
-        Self { windows: Vec::new(), previous: Vec::new(), last: vec![NONE; matchers] }
-    }
-
-    fn add(&mut self, matcher: usize, low: usize, high: usize) {
-        let last = self.last[matcher];
-        if let Some(window) = self.windows.get_mut(last as usize)
-            && low <= window.high + 1
-            && high + 1 >= window.low
-        {
-            window.low = window.low.min(low);
-            window.high = window.high.max(high);
-            return;
-        }
-        self.last[matcher] = self.windows.len() as u32;
-        self.previous.push(last);
-        self.windows.push(Window { matcher, low, high });
-    }
-
-    /// Returns the windows matcher by matcher, each matcher's in order and disjoint.
-    fn in_order(self) -> Vec<Window> {
-        let mut ordered: Vec<Window> = Vec::with_capacity(self.windows.len());
-        for &last in &self.last {
-            let first = ordered.len();
-            let mut at = last as usize;
-            while let Some(&Window { matcher, low, high }) = self.windows.get(at) {
-                ordered.push(Window { matcher, low, high });
-                at = self.previous[at] as usize;
-            }
-            let own = &mut ordered[first..];
-            own.reverse();
-            // Literals of different lengths may be found out of order.
-            if !own.is_sorted_by_key(|window| window.low) {
-                own.sort_unstable_by_key(|window| window.low);
-            }
-        }
-        ordered.dedup_by(|later, kept| {
+        windows.sort_unstable();
+        windows.dedup_by(|later, kept| {
             let joined = later.matcher == kept.matcher && later.low <= kept.high + 1;
             if joined {
                 kept.high = kept.high.max(later.high);
             }
             joined
         });
-        ordered
+        windows
+    }
+}
+
+/// Turns what is seen into windows.
+struct Seeing<'s> {
+    matchers: &'s Matchers,
+    text: &'s [u8],
+    from: usize,
+    active: &'s [bool],
+    scratch: &'s mut Scratch,
+    windows: Vec<Window>,
+    /// Where the last literal was seen; another one at the same place says nothing new.
+    literal_at: usize,
+}
+
+impl Seeing<'_> {
+    /// Opens a window for every pattern of this kind of announcement that may match around `at`.
+    fn call(&mut self, kind: usize, at: usize) {
+        let Self { matchers, text, from, active, scratch, windows, .. } = self;
+        let called = &matchers.called[kind];
+        called.surroundings.at(&mut scratch.surroundings[kind], text, at, |pattern| {
+            let lead = &called.leads[pattern];
+            if active[matchers.all[lead.matcher].rule] {
+                open(windows, lead, at, *from);
+            }
+        });
+    }
+}
+
+/// Opens a window where a lead points to.
+fn open(windows: &mut Vec<Window>, lead: &Lead, at: usize, from: usize) {
+    let Some(high) = at.checked_sub(lead.reach.min).filter(|&high| high >= from) else { return };
+    let low = at.saturating_sub(lead.reach.max).max(from);
+    windows.push(Window { matcher: lead.matcher, low, high });
+}
+
+impl Sight for Seeing<'_> {
+    fn literal(&mut self, _: usize, at: usize) {
+        if at != self.literal_at {
+            self.literal_at = at;
+            self.call(LITERAL_KIND, at);
+        }
+    }
+
+    fn byte(&mut self, class: u8, at: usize) {
+        let kind = usize::from(class);
+        if self.text.get(at + 1).is_none_or(|&next| self.matchers.called[kind].second[usize::from(next)]) {
+            self.call(kind, at);
+        }
     }
 }
 
@@ -180,60 +174,51 @@ struct Search<'s, 'v> {
     views: &'s Views<'v>,
     view: usize,
     text: &'s str,
+    scratch: &'s mut Scratch,
     out: &'s mut Vec<Candidate>,
 }
 
 impl Search<'_, '_> {
     /// Takes what starts in a window, by the law in the file's header, and returns where the search came to.
     fn run(&mut self, window: &Window) -> usize {
-        let matcher = &self.engine.matchers.all[window.matcher];
+        let engine = self.engine;
+        let matcher = &engine.matchers.all[window.matcher];
+        let high = window.high.min(self.text.len());
         let mut at = window.low;
-        while at <= window.high.min(self.text.len()) {
-            let Some(found) = self.next(matcher, at, window.high) else { break };
-            at = match self.accept(matcher, found.clone()) {
+        if high.saturating_sub(at) >= STARTS_TRIED && !self.is_within(window.matcher, at, high) {
+            return at;
+        }
+        // A match has at least one byte, so none starts at the end of the text.
+        while at <= high && at < self.text.len() {
+            let Some(end) = self.end(window.matcher, at) else {
+                at = boundary_up(self.text, at + 1);
+                continue;
+            };
+            at = match self.accept(matcher, at..end) {
                 Some(candidate) => {
                     self.out.push(candidate);
-                    found.end
+                    end
                 }
-                None => boundary_up(self.text, found.start + 1),
+                None => boundary_up(self.text, at + 1),
             };
         }
         at
     }
 
-    /// Returns the first match that starts between `low` and `high`.
-    fn next(&self, matcher: &Matcher, low: usize, high: usize) -> Option<Range<usize>> {
-        if high - low.min(high) <= STARTS_TRIED {
-            return (low..=high).find_map(|start| self.at(matcher, start));
-        }
-        let mut low = low;
-        while low <= high {
-            let end = self.text.len().min(high + matcher.max);
-            let found = matcher.regex.search(&Input::new(self.text).range(low..end))?;
-            if found.start() > high {
-                return None;
-            }
-            if !matcher.cut {
-                return Some(found.range());
-            }
-            // The pattern itself has a longer reach: what counts is the match within `max` bytes from its start.
-            match self.at(matcher, found.start()) {
-                Some(found) => return Some(found),
-                None => low = boundary_up(self.text, found.start() + 1),
-            }
-        }
-        None
+    /// Returns true when a match may start between `low` and `high`.
+    fn is_within(&mut self, matcher: usize, low: usize, high: usize) -> bool {
+        let Matcher { automaton, max, .. } = &self.engine.matchers.all[matcher];
+        automaton.is_within(&mut self.scratch.patterns[matcher], self.text, low, self.text.len().min(high + max))
     }
 
-    /// Returns the match that starts exactly here.
-    fn at(&self, matcher: &Matcher, start: usize) -> Option<Range<usize>> {
-        let input = self.anchored(matcher, start)?;
-        matcher.regex.search(&input).map(|found| found.range())
-    }
-
-    fn anchored(&self, matcher: &Matcher, start: usize) -> Option<Input<'_>> {
-        let end = self.text.len().min(start + matcher.max);
-        (start < end).then(|| Input::new(self.text).range(start..end).anchored(Anchored::Yes))
+    /// Returns the end of the match that starts exactly here.
+    fn end(&mut self, matcher: usize, start: usize) -> Option<usize> {
+        let Matcher { automaton, max, .. } = &self.engine.matchers.all[matcher];
+        let limit = self.text.len().min(start + max);
+        if start >= limit {
+            return None;
+        }
+        automaton.end(&mut self.scratch.patterns[matcher], self.text, start, limit)
     }
 
     /// Asks everything the rule asks of a match.
@@ -272,9 +257,10 @@ impl Search<'_, '_> {
     }
 
     fn group(&self, matcher: &Matcher, start: usize, group: usize) -> Option<Range<usize>> {
-        let input = self.anchored(matcher, start)?;
-        let mut captures: Captures = matcher.regex.create_captures();
-        matcher.regex.search_captures(&input, &mut captures);
+        let groups = matcher.groups.as_ref()?;
+        let input = Input::new(self.text).range(start..self.text.len().min(start + matcher.max)).anchored(Anchored::Yes);
+        let mut captures: Captures = groups.create_captures();
+        groups.search_captures(&input, &mut captures);
         captures.get_group(group).map(|span| span.range())
     }
 

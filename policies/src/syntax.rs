@@ -1,7 +1,7 @@
 //! Patterns as written, turned into the form the engine runs: ASCII boundaries and digits, bounded repetitions.
 
 use regex_syntax::ast::{self, Ast, ClassPerl, ClassPerlKind, ClassSetItem};
-use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
+use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Look, Repetition};
 
 /// Parses a pattern. `\d \w \s \b \B` mean their ASCII forms, everything else is Unicode.
 ///
@@ -93,7 +93,7 @@ fn rewrite(hir: Hir, unbounded_max: Option<usize>) -> Hir {
     match hir.into_kind() {
         HirKind::Empty => Hir::empty(),
         HirKind::Literal(literal) => Hir::literal(literal.0),
-        HirKind::Class(class) => Hir::class(without_case_strays(class)),
+        HirKind::Class(class) => anything_beyond_ascii(without_case_strays(class)),
         HirKind::Look(look) => Hir::look(ascii_look(look)),
         HirKind::Repetition(repetition) => {
             let bound = unbounded_max.map(|max| (max as u32).max(repetition.min));
@@ -103,6 +103,32 @@ fn rewrite(hir: Hir, unbounded_max: Option<usize>) -> Hir {
         HirKind::Concat(parts) => Hir::concat(parts.into_iter().map(again).collect()),
         HirKind::Alternation(parts) => Hir::alternation(parts.into_iter().map(again).collect()),
     }
+}
+
+/// A class that takes every character beyond ASCII becomes a few byte ranges. The texts are UTF-8, so they say the same, and the compiled
+/// form of a gap such as `[^\n]{0,80}` shrinks to a fifth.
+fn anything_beyond_ascii(class: Class) -> Hir {
+    let Class::Unicode(unicode) = &class else { return Hir::class(class) };
+    let beyond = unicode.ranges().last().is_some_and(|last| last.start() <= '\u{80}' && last.end() == char::MAX);
+    if !beyond {
+        return Hir::class(class);
+    }
+    let ascii = unicode.ranges().iter().filter(|range| range.start() < '\u{80}');
+    let ascii: Vec<ClassUnicodeRange> = ascii.map(|range| ClassUnicodeRange::new(range.start(), range.end().min('\u{7f}'))).collect();
+    let bytes = |start, end| Hir::class(Class::Bytes(ClassBytes::new([ClassBytesRange::new(start, end)])));
+    let following = |times: u32| vec![bytes(0x80, 0xbf); times as usize];
+    let character = |start, end, times| Hir::concat(std::iter::once(bytes(start, end)).chain(following(times)).collect());
+    let mut ways = vec![character(0xc2, 0xdf, 1), character(0xe0, 0xef, 2), character(0xf0, 0xf4, 3)];
+    if !ascii.is_empty() {
+        ways.insert(0, Hir::class(Class::Unicode(ClassUnicode::new(ascii))));
+    }
+    Hir::alternation(ways)
+}
+
+/// Returns true for what [`anything_beyond_ascii`] makes: one character, whatever it takes to write it.
+pub(crate) fn is_one_character(hir: &Hir) -> bool {
+    let properties = hir.properties();
+    matches!(hir.kind(), HirKind::Alternation(_)) && properties.minimum_len() == Some(1) && properties.maximum_len() == Some(4)
 }
 
 fn ascii_look(look: Look) -> Look {

@@ -1,0 +1,295 @@
+//! What announces a match: the cheapest thing to look for such that wherever a pattern matches, it is there.
+//!
+//! For each pattern the planner looks at every part of it in turn: what follows may begin with one of a few literals. Or every match has a
+//! digit, or a rare byte such as `@`: then the rest of the pattern from the first one on, its *core*, is tried where such a byte is seen,
+//! together with the cores of all other patterns. Each announcement says how far before it a match may begin.
+
+use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind};
+
+use crate::first::{Bytes, from_first};
+use crate::frequency::rate;
+use crate::literals::LITERAL_BYTES_MIN;
+use crate::pack::Variant;
+use crate::syntax;
+
+/// Longest literal that is looked for, in bytes; more would not make it rarer.
+const LITERAL_BYTES_MAX: usize = 20;
+/// A pattern that costs less than this, in nanoseconds per byte of text, is not taken apart.
+const CHEAP: f64 = 1e-4;
+/// What one more literal costs, in the same measure: another window that other text may be taken for.
+const LITERAL_COST: f64 = 8e-5;
+/// Parts of a pattern that are looked at.
+const PARTS_MAX: usize = 64;
+/// Up to so many start positions are tried one by one instead of by a search.
+pub(crate) const STARTS_TRIED: usize = 8;
+
+/// How far before its announcement a match may begin, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reach {
+    pub min: usize,
+    pub max: usize,
+}
+
+/// What must stand around an announcement for a match to be there.
+#[derive(Clone)]
+pub(crate) struct Around {
+    pub reach: Reach,
+    /// What ends where the announcement begins; a superset.
+    pub before: Hir,
+    /// What begins with the announcement; a superset.
+    pub after: Hir,
+}
+
+/// What announces a match.
+pub(crate) enum Announcement {
+    /// One of these literals, in lower case.
+    Literals { literals: Vec<Vec<u8>>, around: Around },
+    /// One of these bytes; `0` stands for a digit that begins a run of them, `A` for a capital or digit that begins a run of those.
+    Bytes { bytes: Vec<u8>, around: Around },
+    /// Nothing: the pattern runs over the whole text.
+    Nothing,
+}
+
+/// A pattern, or one alternative of it, with its announcement.
+pub(crate) struct Plan {
+    pub hir: Hir,
+    pub announcement: Announcement,
+    /// What it costs, expected, in nanoseconds per byte of ordinary text.
+    pub cost: f64,
+}
+
+/// Chooses what announces a pattern's matches; takes an alternation apart where that is cheaper. `max` is its longest match.
+pub(crate) fn plan(hir: Hir, variant: &Variant, max: usize) -> Vec<Plan> {
+    let (announcement, cost) = cheapest(&hir, variant, max);
+    if let HirKind::Alternation(alternatives) = hir.kind()
+        && variant.group == 0
+        && cost > CHEAP
+    {
+        let apart: Vec<Plan> = alternatives.iter().flat_map(|alternative| plan(alternative.clone(), variant, max)).collect();
+        if apart.iter().map(|plan| plan.cost).sum::<f64>() < 0.7 * cost {
+            return apart;
+        }
+    }
+    vec![Plan { hir, announcement, cost }]
+}
+
+/// Expected cost of finding out about one announcement, in nanoseconds: what stands around it is looked at, and one time in ten the
+/// pattern itself has to be run.
+fn verification(reach: Reach, max: usize) -> f64 {
+    let starts = reach.max - reach.min + 1;
+    let run = if starts <= STARTS_TRIED { 100.0 + 10.0 * starts as f64 } else { 150.0 + 1.5 * (starts + max.min(400)) as f64 };
+    80.0 + 0.1 * run
+}
+
+fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
+    let mut best = (Announcement::Nothing, 3.0);
+    let mut offer = |announcement: Announcement, cost: f64| {
+        if cost < best.1 {
+            best = (announcement, cost);
+        }
+    };
+    let plain = syntax::without_captures(hir);
+    let parts = match plain.kind() {
+        HirKind::Concat(parts) => parts.clone(),
+        _ => vec![plain.clone()],
+    };
+    let mut reach = Reach { min: 0, max: 0 };
+    for (i, part) in parts.iter().enumerate().take(PARTS_MAX) {
+        let tail = Hir::concat(parts[i..].to_vec());
+        let work = verification(reach, max);
+        if let Some(literals) = required_literals(&syntax::lowered(&tail), work) {
+            let cost = literals_cost(&literals, work);
+            offer(
+                Announcement::Literals {
+                    literals,
+                    around: Around { reach, before: last_parts(&parts[..i]), after: first_parts(&parts[i..]) },
+                },
+                cost,
+            );
+        }
+        reach.min = (reach.min + part.properties().minimum_len().unwrap_or(0)).min(max);
+        reach.max = reach.max.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
+    }
+    for bytes in announcing(&plain) {
+        let Some((core, reach)) = core(&plain, &bytes, max) else { continue };
+        let cost = bytes.iter().map(|&byte| byte_rate(byte)).sum::<f64>() * (2.0 + chance(&core) * verification(reach, max));
+        let after = first_parts(std::slice::from_ref(&core));
+        offer(Announcement::Bytes { bytes, around: Around { reach, before: Hir::empty(), after } }, cost);
+    }
+    if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
+        let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
+        let reach = Reach { min: 0, max };
+        let cost = literals_cost(&literals, verification(reach, max));
+        let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
+        offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost);
+    }
+    best
+}
+
+/// Most bytes of a pattern, each way from its announcement, that are tried together with those of all other patterns.
+const AROUND_BYTES_MAX: usize = 40;
+/// A repetition that may take more bytes than this is a gap, where that ends.
+const GAP_BYTES_MIN: usize = 16;
+
+/// Returns what every match of these parts begins with, up to a gap.
+fn first_parts(parts: &[Hir]) -> Hir {
+    clip(&Hir::concat(parts.to_vec()), AROUND_BYTES_MAX, Side::First).0
+}
+
+/// Returns what every match of these parts ends with, from a gap on.
+fn last_parts(parts: &[Hir]) -> Hir {
+    clip(&Hir::concat(parts.to_vec()), AROUND_BYTES_MAX, Side::Last).0
+}
+
+/// From which end a pattern is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    First,
+    Last,
+}
+
+/// Returns what every match begins (or ends) with, and how much of the budget is left; nothing is left where something was cut off.
+fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
+    let longest = hir.properties().maximum_len().unwrap_or(usize::MAX);
+    match hir.kind() {
+        HirKind::Repetition(repetition) if longest > GAP_BYTES_MIN || longest > budget => match repetition.min {
+            0 => (Hir::empty(), 0),
+            _ => (clip(&repetition.sub, budget, side).0, 0),
+        },
+        HirKind::Concat(parts) => {
+            let (mut kept, mut left) = (Vec::new(), budget);
+            let count = parts.len();
+            for nth in 0..count {
+                if left == 0 {
+                    break;
+                }
+                let part = if side == Side::First { &parts[nth] } else { &parts[count - 1 - nth] };
+                let (part, rest) = clip(part, left, side);
+                kept.push(part);
+                left = rest;
+            }
+            if side == Side::Last {
+                kept.reverse();
+            }
+            (Hir::concat(kept), left)
+        }
+        HirKind::Alternation(ways) => {
+            let (ways, left): (Vec<Hir>, Vec<usize>) = ways.iter().map(|way| clip(way, budget, side)).unzip();
+            (Hir::alternation(ways), left.into_iter().min().unwrap_or(0))
+        }
+        HirKind::Literal(literal) if longest > budget => {
+            let bytes = if side == Side::First { &literal.0[..budget] } else { &literal.0[longest - budget..] };
+            (Hir::literal(bytes.to_vec()), 0)
+        }
+        _ if longest > budget => (Hir::empty(), 0),
+        _ => (hir.clone(), budget - longest),
+    }
+}
+
+/// A literal in any mixture of case.
+fn any_case(literal: &[u8]) -> Hir {
+    let byte = |&byte: &u8| {
+        let ranges = [byte.to_ascii_lowercase(), byte.to_ascii_uppercase()].map(|byte| ClassBytesRange::new(byte, byte));
+        Hir::class(Class::Bytes(ClassBytes::new(ranges)))
+    };
+    Hir::concat(literal.iter().map(byte).collect())
+}
+
+/// Lists the bytes that might announce a pattern: digits (as `0`), codes (as `A`), and each small set of punctuation that it names.
+fn announcing(hir: &Hir) -> Vec<Vec<u8>> {
+    let mut sets = vec![vec![b'0'], vec![b'A']];
+    collect(hir, &mut sets);
+    sets.sort();
+    sets.dedup();
+    sets
+}
+
+fn collect(hir: &Hir, sets: &mut Vec<Vec<u8>>) {
+    /// Most bytes of one set.
+    const BYTES_MAX: usize = 3;
+    match hir.kind() {
+        HirKind::Literal(literal) => {
+            sets.extend(literal.0.iter().filter(|byte| byte.is_ascii_punctuation()).map(|&byte| vec![byte]));
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            let members: usize = class.ranges().iter().map(|range| range.len()).sum();
+            if members <= BYTES_MAX && class.is_ascii() {
+                let bytes = class.ranges().iter().flat_map(|range| range.start() as u8..=range.end() as u8);
+                let bytes: Vec<u8> = bytes.collect();
+                if bytes.iter().all(u8::is_ascii_punctuation) {
+                    sets.push(bytes);
+                }
+            }
+        }
+        HirKind::Repetition(repetition) if repetition.min > 0 => collect(&repetition.sub, sets),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| collect(part, sets)),
+        HirKind::Alternation(ways) => ways.iter().for_each(|way| collect(way, sets)),
+        _ => {}
+    }
+}
+
+/// Returns what is left of a pattern from its first announcing byte on, and how far before that byte a match may begin.
+fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<(Hir, Reach)> {
+    let mut set: Bytes = [false; 256];
+    bytes.iter().for_each(|&byte| set[usize::from(byte)] = true);
+    let is_run = matches!(bytes, [b'0' | b'A']);
+    if is_run {
+        set[usize::from(b'0')..=usize::from(b'9')].fill(true);
+        set[usize::from(b'A')..=usize::from(b'Z')].fill(bytes == [b'A']);
+    }
+    let first = from_first(hir, &set)?;
+    if is_run && first.is_open {
+        // The first byte might stand inside a run, which is told of only where it begins.
+        return None;
+    }
+    Some((Hir::alternation(first.ways), Reach { min: first.before.0.min(max), max: first.before.1.min(max) }))
+}
+
+/// Returns literals one of which every match of `hir` begins with, in lower case; `work` is what a search for one costs.
+fn required_literals(hir: &Hir, work: f64) -> Option<Vec<Vec<u8>>> {
+    let mut extractor = Extractor::new();
+    extractor.limit_class(40).limit_repeat(4).limit_literal_len(LITERAL_BYTES_MAX).limit_total(300);
+    let sequence = extractor.extract(hir);
+    let mut literals: Vec<Vec<u8>> = sequence.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
+    if literals.is_empty() || literals.iter().any(|literal| literal.len() < LITERAL_BYTES_MIN) {
+        return None;
+    }
+    // Short heads are few but common, long ones rare but many.
+    literals.sort();
+    let heads = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX].map(|length| heads(&literals, length));
+    heads.into_iter().min_by(|a, b| literals_cost(a, work).total_cmp(&literals_cost(b, work)))
+}
+
+/// Cuts sorted literals to a length and drops those that begin with another.
+fn heads(literals: &[Vec<u8>], length: usize) -> Vec<Vec<u8>> {
+    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(literals.len());
+    for literal in literals {
+        let head = &literal[..literal.len().min(length)];
+        if !kept.last().is_some_and(|shorter| head.starts_with(shorter)) {
+            kept.push(head.to_vec());
+        }
+    }
+    kept
+}
+
+/// Expected cost of looking for these literals, in nanoseconds per byte of text; `work` is what finding one costs.
+fn literals_cost(literals: &[Vec<u8>], work: f64) -> f64 {
+    literals.iter().map(|literal| rate(literal)).sum::<f64>() * work + literals.len() as f64 * LITERAL_COST
+}
+
+/// How often an announcing byte comes in ordinary text: runs of digits and of two or more capitals are rare in prose.
+fn byte_rate(byte: u8) -> f64 {
+    match byte {
+        b'0' => 0.012,
+        b'A' => 0.004,
+        _ => rate(&[byte]),
+    }
+}
+
+/// Guesses how likely a core matches where its byte stands, from how many digits and certain bytes it asks for.
+fn chance(core: &Hir) -> f64 {
+    let digits = syntax::digits_min(core).saturating_sub(1).min(12) as f64;
+    let other = core.properties().minimum_len().unwrap_or(1).saturating_sub(syntax::digits_min(core)).saturating_sub(1).min(6) as f64;
+    0.45f64.powf(digits) * 0.6f64.powf(other)
+}
