@@ -9,6 +9,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("cn_foreigner_permit", cn_foreigner_permit),
     ("cn_mobile", cn_mobile),
     ("cn_uscc", cn_uscc),
+    ("cn_uscc_bare", cn_uscc_bare),
     ("cn_tax_id", cn_tax_id),
     ("tw_id", tw_id),
     ("tw_arc", tw_arc),
@@ -141,6 +142,16 @@ pub(crate) fn cn_uscc(text: &str) -> bool {
     area && !repeated(&values) && (31 - weighted(&values, &WEIGHTS) % 31) % 31 == values[17]
 }
 
+/// The same without a word that says so: digits alone must also be an organisation code (GB 11714-1997, characters 9 to 17).
+pub(crate) fn cn_uscc_bare(text: &str) -> bool {
+    const WEIGHTS: [u32; 8] = [3, 7, 9, 10, 5, 8, 4, 2];
+    if !cn_uscc(text) {
+        return false;
+    }
+    let all = digits(text);
+    all.len() < 18 || (11 - weighted(&all[8..16], &WEIGHTS) % 11) % 11 == all[16]
+}
+
 /// Taxpayer number of before 2015: six digits of area and the nine of the organisation code of GB 11714, whose last may be X.
 pub(crate) fn cn_tax_id(text: &str) -> bool {
     let id = alphanumerics(text);
@@ -221,6 +232,7 @@ mod tests {
             &["110105194912310021", "99010519491231002X", "11010519491331002X", "11030519491231002X", "440524188001010014"],
         );
         passes(cn_uscc, &["91350100M000100Y43"], &["91350100M000100Y44", "91350100M000100I43", "91990100M000100Y43"]);
+        passes(cn_uscc_bare, &["91350100M000100Y43"], &["371103195413324276", "521000005000001235", "91350100M000100Y44"]);
         passes(cn_tax_id, &["110105710931512", "44030071093151X"], &["990105710931512", "11010571093151", "1101057109315122"]);
         passes(
             cn_mobile,
