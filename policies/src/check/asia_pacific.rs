@@ -22,8 +22,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("kr_brn", kr_brn),
     ("kr_driver_license", kr_driver_license),
     ("kr_frn", kr_frn),
+    ("kr_frn_bare", kr_frn_bare),
     ("kr_frn_old", kr_frn_old),
     ("kr_rrn", kr_rrn),
+    ("kr_rrn_bare", kr_rrn_bare),
     ("kr_rrn_old", kr_rrn_old),
     ("lk_nic", lk_nic),
     ("my_nric", my_nric),
@@ -103,14 +105,30 @@ pub(crate) fn kr_frn(text: &str) -> bool {
 
 /// Korean resident registration number of before October 2020: its check digit holds, too.
 pub(crate) fn kr_rrn_old(text: &str) -> bool {
-    korean_birth(text, &[(1, 1900), (2, 1900), (3, 2000), (4, 2000)]).is_some_and(|rrn| (11 - korean_sum(&rrn) % 11) % 10 == rrn[12])
+    korean_birth(text, CITIZENS).is_some_and(|rrn| !south_african(&rrn) && (11 - korean_sum(&rrn) % 11) % 10 == rrn[12])
 }
 
 /// Korean foreigner registration number of before October 2020: its check digit, two more than a resident's, holds, too.
 pub(crate) fn kr_frn_old(text: &str) -> bool {
-    korean_birth(text, FOREIGNERS).is_some_and(|frn| (13 - korean_sum(&frn) % 11) % 10 == frn[12])
+    korean_birth(text, FOREIGNERS).is_some_and(|frn| !south_african(&frn) && (13 - korean_sum(&frn) % 11) % 10 == frn[12])
 }
 
+/// Korean resident registration number without its hyphen and its name: as `kr_rrn`, but no South African identity number.
+pub(crate) fn kr_rrn_bare(text: &str) -> bool {
+    korean_birth(text, CITIZENS).is_some_and(|rrn| !south_african(&rrn))
+}
+
+/// Korean foreigner registration number without its hyphen and its name: as `kr_frn`, but no South African identity number.
+pub(crate) fn kr_frn_bare(text: &str) -> bool {
+    korean_birth(text, FOREIGNERS).is_some_and(|frn| !south_african(&frn))
+}
+
+/// True for the other number of thirteen digits that begins with a date: citizenship, 8 or 9, and a Luhn digit.
+fn south_african(all: &[u32; 13]) -> bool {
+    all[10] <= 2 && matches!(all[11], 8 | 9) && luhn_sum(all).is_multiple_of(10)
+}
+
+const CITIZENS: &[(u32, u32)] = &[(1, 1900), (2, 1900), (3, 2000), (4, 2000)];
 const FOREIGNERS: &[(u32, u32)] = &[(5, 1900), (6, 1900), (7, 2000), (8, 2000)];
 
 /// Returns the digits when the first six are a date in the century that the seventh stands for.
@@ -206,10 +224,10 @@ pub(crate) fn sg_uen(text: &str) -> bool {
             let check = b"ZKCMDNERGWH"[(weighted(&all, &[10, 8, 6, 4, 9, 7, 5, 3, 1]) % 11) as usize];
             check == letter && (1800..=2100).contains(&number(&all[..4]))
         }
-        (9, 6 | 7) => {
+        (9, 6) => {
             let place = |byte: &u8| OTHER.iter().position(|known| known == byte).and_then(|place| u32::try_from(place).ok());
             let kind = String::from_utf8_lossy(&body[3..5]).into_owned();
-            let shaped = matches!(body[0], b'R' | b'S' | b'T') && KINDS.split(' ').any(|known| known == kind) && all[..].len() >= 6;
+            let shaped = matches!(body[0], b'R' | b'S' | b'T') && KINDS.split(' ').any(|known| known == kind);
             let Some(values) = body.iter().map(place).collect::<Option<Vec<u32>>>() else { return false };
             // 330 is a multiple of 11 that keeps the difference positive.
             shaped && OTHER[((weighted(&values, &[4, 3, 5, 3, 10, 2, 2, 5, 7]) + 330 - 5) % 11) as usize] == letter
@@ -391,6 +409,8 @@ mod tests {
         passes(kr_frn, &["900101-5234567", "001231-8234567"], &["900101-1234567", "900230-5234567"]);
         passes(kr_rrn_old, &["900101-1234568"], &["900101-1234567", "900101-5234561"]);
         passes(kr_frn_old, &["900101-5234561"], &["900101-5234562"]);
+        passes(kr_rrn_bare, &["9001011234567"], &["9001012234083", "9001015234567"]);
+        passes(kr_frn_bare, &["9001015234567"], &["9001015009086", "9001011234567"]);
         passes(kr_driver_license, &["11-04-123456-12", "28-20-987654-01"], &["27-04-123456-12", "10-04-123456-12", "11-04-111111-12"]);
     }
 
