@@ -93,7 +93,12 @@ fn baltic_code(text: &str) -> bool {
 
 /// Like `calendar`, for the years before 1850 and after 2100 that a code can hold: their leap years are those of a century later or earlier.
 fn calendar_any(year: u32, month: u32, day: u32) -> bool {
-    calendar(if year < 1850 { year + 100 } else { if year > 2100 { year - 100 } else { year } }, month, day)
+    let year = match year {
+        ..1850 => year + 100,
+        1850..=2100 => year,
+        _ => year - 100,
+    };
+    calendar(year, month, day)
 }
 
 /// Latvian personas kods: a date, weights 10 5 8 4 2 1 6 3 7 9 (Ministru kabineta noteikumi); those given out since July 2017 begin with 32 and
