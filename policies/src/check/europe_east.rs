@@ -137,7 +137,9 @@ fn si_emso(text: &str) -> bool {
     exactly::<13>(text).is_some_and(|emso| {
         let year = number(&emso[4..7]);
         let year = if year < 100 { 2000 + year } else { 1000 + year };
-        year >= 1880 && calendar(year, number(&emso[2..4]), number(&emso[..2])) && mod11(&emso, &[7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2], Some(0))
+        year >= 1880
+            && calendar(year, number(&emso[2..4]), number(&emso[..2]))
+            && mod11(&emso, &[7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2], Some(0))
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::check::Check;
 use crate::check::arithmetic::{alphanumerics, calendar, exactly, iso7064_mod11_10, number, repeated, weighted};
+use crate::check::europe_west::es_nie;
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
@@ -9,8 +10,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("de_tax_number", de_tax_number),
     ("de_vat_id", de_vat_id),
     ("de_document", de_document),
+    ("de_document_bare", de_document_bare),
     ("de_document_checked", de_document_checked),
     ("de_fuehrerschein", de_fuehrerschein),
+    ("de_fuehrerschein_lettered", de_fuehrerschein_lettered),
     ("de_kfz", de_kfz),
     ("de_social_security", de_social_security),
     ("de_health_insurance", de_health_insurance),
@@ -54,6 +57,11 @@ fn de_document(text: &str) -> bool {
     serial.len() == 9 && serial[0].is_ascii_alphabetic() && serial.iter().all(known) && serial.iter().any(u8::is_ascii_digit)
 }
 
+/// The same where no word announces it: what is a Spanish number of a foreigner is none.
+fn de_document_bare(text: &str) -> bool {
+    de_document(text) && !es_nie(text)
+}
+
 /// The same with its check digit behind it: weights 7 3 1, mod 10 (ICAO Doc 9303-3, 4.9).
 fn de_document_checked(text: &str) -> bool {
     let mut serial = alphanumerics(text);
@@ -70,6 +78,12 @@ fn de_fuehrerschein(text: &str) -> bool {
     let sum: u32 = licence[..9].iter().zip((1..=9).rev()).map(|(&byte, weight)| value(byte) * weight).sum();
     let check = if licence[9] == b'X' { 10 } else { value(licence[9]) };
     licence[0].is_ascii_alphabetic() && licence[1..3].iter().all(u8::is_ascii_digit) && sum % 11 == check
+}
+
+/// The form with the letters of the number plate, which has no known check: what begins like a VAT number of nine digits is none.
+fn de_fuehrerschein_lettered(text: &str) -> bool {
+    const VAT: [&str; 9] = ["DE", "BG", "EE", "EL", "GB", "GR", "LT", "PT", "XI"];
+    text.len() == 11 && !VAT.iter().any(|country| text.starts_with(country))
 }
 
 /// Distinguishing signs of the registration districts (FZV § 9, Bundesanzeiger), with those given out again since 2012.
@@ -176,6 +190,8 @@ mod tests {
         passes(de_vat_id, &["DE136695976", "DE 136 695 976"], &["DE136695978", "DE036695976", "DE13669597"]);
         passes(de_tax_number, &["2893081508152", "9181081508155", "5133081508159"], &["2893181508152", "2593081508152", "289308150815"]);
         passes(de_document, &["C01X00T47", "T22000129"], &["B01X00T47", "C01X00T4", "101X00T47", "CCCCCCCCC"]);
+        passes(de_document_bare, &["C01X00T47"], &["X7512173M"]);
+        passes(de_fuehrerschein_lettered, &["HH48120736K"], &["DE136695976", "HH48120736"]);
         passes(de_document_checked, &["C01X00T478", "T220001293"], &["C01X00T479", "T220001294", "C01X00T47"]);
         passes(de_fuehrerschein, &["B072RRE2I55"], &["B072RRE2I45", "B072RRE2J55", "BA72RRE2I55", "B072RRE2I5"]);
         passes(de_social_security, &["65 170839 J 003", "15070649C103"], &["65170839J004", "15071349C103", "15320649C103", "150706490103"]);
