@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
 ];
 
 /// Polish PESEL: date of birth with the century in the month, weights 1-3-7-9 (Ustawa o ewidencji ludności, art. 15).
-fn pl_pesel(text: &str) -> bool {
+pub(super) fn pl_pesel(text: &str) -> bool {
     exactly::<11>(text).is_some_and(|pesel| {
         let month = number(&pesel[2..4]);
         let century = [1900, 2000, 2100, 2200, 1800][(month / 20) as usize % 5];

@@ -2,6 +2,7 @@
 
 use crate::check::Check;
 use crate::check::arithmetic::{alphanumerics, calendar, digits, exactly, luhn, luhn_sum, mod11, number, repeated, weighted};
+use crate::check::europe_east::pl_pesel;
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
@@ -15,6 +16,7 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("fr_siret", fr_siret),
     ("nl_bsn", nl_bsn),
     ("be_nn", be_nn),
+    ("be_nn_bare", be_nn_bare),
     ("pt_nif", pt_nif),
     ("ch_ahv", ch_ahv),
     ("at_svnr", at_svnr),
@@ -158,6 +160,11 @@ fn be_nn(text: &str) -> bool {
     })
 }
 
+/// The same where no word announces it: what is a Polish PESEL as well is left to that.
+fn be_nn_bare(text: &str) -> bool {
+    be_nn(text) && !pl_pesel(text)
+}
+
 /// Portuguese NIF: weights 9 to 2, mod 11 (Decreto-Lei 14/2013).
 pub(super) fn pt_nif(text: &str) -> bool {
     exactly::<9>(text).is_some_and(|nif| {
@@ -220,6 +227,7 @@ mod tests {
         passes(fr_siret, &["73282932000074", "35600000049837", "356 000 000 00048"], &["73282932000075", "35600000049838"]);
         passes(nl_bsn, &["111222333"], &["111222334"]);
         passes(be_nn, &["85.07.30-033 28"], &["85.07.30-033 29", "85.57.30-033 28"]);
+        passes(be_nn_bare, &["85073003328"], &["85073003329"]);
         passes(pt_nif, &["501442600"], &["501442601", "401442600"]);
         passes(ch_ahv, &["756.9217.0769.85"], &["756.9217.0769.84"]);
         passes(at_svnr, &["1237 010180"], &["1238 010180", "1237 320180"]);

@@ -3,6 +3,7 @@
 use crate::check::Check;
 use crate::check::arithmetic::{alphanumerics, calendar, exactly, iso7064_mod11_10, number, repeated, weighted};
 use crate::check::europe_west::es_nie;
+use crate::check::uk::uk_nino;
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
@@ -57,9 +58,9 @@ fn de_document(text: &str) -> bool {
     serial.len() == 9 && serial[0].is_ascii_alphabetic() && serial.iter().all(known) && serial.iter().any(u8::is_ascii_digit)
 }
 
-/// The same where no word announces it: what is a Spanish number of a foreigner is none.
+/// The same where no word announces it: what is a Spanish number of a foreigner or a British national insurance number is none.
 fn de_document_bare(text: &str) -> bool {
-    de_document(text) && !es_nie(text)
+    de_document(text) && !es_nie(text) && !uk_nino(text)
 }
 
 /// The same with its check digit behind it: weights 7 3 1, mod 10 (ICAO Doc 9303-3, 4.9).
@@ -190,7 +191,7 @@ mod tests {
         passes(de_vat_id, &["DE136695976", "DE 136 695 976"], &["DE136695978", "DE036695976", "DE13669597"]);
         passes(de_tax_number, &["2893081508152", "9181081508155", "5133081508159"], &["2893181508152", "2593081508152", "289308150815"]);
         passes(de_document, &["C01X00T47", "T22000129"], &["B01X00T47", "C01X00T4", "101X00T47", "CCCCCCCCC"]);
-        passes(de_document_bare, &["C01X00T47"], &["X7512173M"]);
+        passes(de_document_bare, &["C01X00T47"], &["X7512173M", "PR123612C"]);
         passes(de_fuehrerschein_lettered, &["HH48120736K"], &["DE136695976", "HH48120736"]);
         passes(de_document_checked, &["C01X00T478", "T220001293"], &["C01X00T479", "T220001294", "C01X00T47"]);
         passes(de_fuehrerschein, &["B072RRE2I55"], &["B072RRE2I45", "B072RRE2J55", "BA72RRE2I55", "B072RRE2I5"]);

@@ -19,7 +19,7 @@ fn uk_nhs(text: &str) -> bool {
 }
 
 /// National insurance number: prefixes never allocated are refused (HMRC NIM39110).
-fn uk_nino(text: &str) -> bool {
+pub(super) fn uk_nino(text: &str) -> bool {
     let nino = alphanumerics(text);
     let [a, b, rest @ ..] = nino.as_slice() else { return false };
     let barred = [b"BG", b"GB", b"NK", b"KN", b"TN", b"NT", b"ZZ"];
