@@ -2,7 +2,7 @@
 
 use crate::check::Check;
 use crate::check::arithmetic::{alphanumerics, digits, iso7064_mod11_10, luhn, mod11, number, repeated, weighted};
-use crate::check::{europe_east, europe_west};
+use crate::check::{europe_east, europe_north, europe_west};
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[("eu_vat", eu_vat)];
@@ -35,14 +35,14 @@ fn eu_vat(text: &str) -> bool {
         b"IE" => europe_west::ie_pps(body),
         b"LT" => plain && lithuania(&figures),
         b"LU" => plain && figures.len() == 8 && number(&figures[..6]) % 89 == number(&figures[6..]),
-        b"LV" => plain && figures.len() == 11 && figures[0] > 3 && weighted(&figures, &[9, 1, 4, 8, 3, 10, 2, 5, 7, 6, 1]) % 11 == 3,
+        b"LV" => plain && figures.len() == 11 && latvia(&figures, body),
         b"MT" => plain && figures.len() == 8 && figures[0] != 0 && weighted(&figures, &[3, 4, 6, 7, 8, 9, 10, 1]).is_multiple_of(37),
         b"NL" => netherlands(vat, body),
         b"PL" => plain && europe_east::pl_nip(body),
         b"PT" => plain && europe_west::pt_nif(body),
         b"RO" => plain && romania(&figures),
         b"SE" => plain && figures.len() == 12 && body.ends_with("01") && luhn(&body[..10]),
-        b"SI" => plain && figures.len() == 8 && figures[0] != 0 && mod11(&figures, &[8, 7, 6, 5, 4, 3, 2], Some(0)),
+        b"SI" => plain && figures.len() == 8 && slovenia(&figures),
         b"SK" => plain && figures.len() == 10 && figures[0] != 0 && matches!(figures[2], 2..=4 | 7..=9) && remainder(&figures, 11) == 0,
         b"XI" => plain && figures.len() == 9 && matches!(weighted(&figures, &[8, 7, 6, 5, 4, 3, 2, 10, 1]) % 97, 0 | 42),
         _ => false,
@@ -95,13 +95,23 @@ fn czechia(vat: &[u32]) -> bool {
     }
 }
 
+/// Two digits are a key modulo 97; with a letter among them they are a number to base 34, kept modulo 11.
 fn france(vat: &[u8], body: &str) -> bool {
-    if vat.len() != 11 || !vat[2..].iter().all(u8::is_ascii_digit) || vat[..2].iter().any(|byte| b"IO".contains(byte)) {
+    let place = |byte: u8| b"0123456789ABCDEFGHJKLMNPQRSTUVWXYZ".iter().position(|&known| known == byte).map(|at| at as u32);
+    let Some((a, b)) = vat.first().and_then(|&a| place(a)).zip(vat.get(1).and_then(|&b| place(b))) else { return false };
+    if vat.len() != 11 || !vat[2..].iter().all(u8::is_ascii_digit) || !luhn(&body[2..]) {
         return false;
     }
     let siren = number(&digits(&body[2..]));
-    let keyed = vat[..2].iter().all(u8::is_ascii_digit);
-    luhn(&body[2..]) && (!keyed || (12 + 3 * (siren % 97)) % 97 == number(&digits(&body[..2])))
+    match (a, b) {
+        (0..10, 0..10) => (12 + 3 * (siren % 97)) % 97 == a * 10 + b,
+        (0..10, _) => lettered_key(siren, a * 24 + b - 10),
+        _ => (a * 34 + b).checked_sub(100).is_some_and(|key| lettered_key(siren, key)),
+    }
+}
+
+fn lettered_key(siren: u32, key: u32) -> bool {
+    (siren % 11 + 1 + key / 11) % 11 == key % 11
 }
 
 fn lithuania(vat: &[u32]) -> bool {
@@ -121,6 +131,18 @@ fn netherlands(vat: &[u8], body: &str) -> bool {
         digit => (rest * 10 + u32::from(digit - b'0')) % 97,
     });
     europe_west::nl_bsn(&body[..9]) || whole == 1
+}
+
+/// A company, or a person's code.
+fn latvia(vat: &[u32], body: &str) -> bool {
+    match vat[0] {
+        4.. => weighted(vat, &[9, 1, 4, 8, 3, 10, 2, 5, 7, 6, 1]) % 11 == 3,
+        _ => europe_north::lv_personal_code(body),
+    }
+}
+
+fn slovenia(vat: &[u32]) -> bool {
+    vat[0] != 0 && weighted(vat, &[8, 7, 6, 5, 4, 3, 2]) % 11 != 0 && mod11(vat, &[8, 7, 6, 5, 4, 3, 2], Some(0))
 }
 
 fn romania(vat: &[u32]) -> bool {

@@ -103,7 +103,7 @@ fn calendar_any(year: u32, month: u32, day: u32) -> bool {
 
 /// Latvian personas kods: a date, weights 10 5 8 4 2 1 6 3 7 9 (Ministru kabineta noteikumi); those given out since July 2017 begin with 32 and
 /// hold no date.
-fn lv_personal_code(text: &str) -> bool {
+pub(super) fn lv_personal_code(text: &str) -> bool {
     exactly::<11>(text).is_some_and(|code| {
         let check = (1 + weighted(&code, &[10, 5, 8, 4, 2, 1, 6, 3, 7, 9])) % 11 % 10;
         let dated = code[6] <= 2 && calendar(2000, number(&code[2..4]), number(&code[..2]));
