@@ -142,7 +142,7 @@ fn latvia(vat: &[u32], body: &str) -> bool {
 }
 
 fn slovenia(vat: &[u32]) -> bool {
-    vat[0] != 0 && weighted(vat, &[8, 7, 6, 5, 4, 3, 2]) % 11 != 0 && mod11(vat, &[8, 7, 6, 5, 4, 3, 2], Some(0))
+    vat[0] != 0 && !weighted(vat, &[8, 7, 6, 5, 4, 3, 2]).is_multiple_of(11) && mod11(vat, &[8, 7, 6, 5, 4, 3, 2], Some(0))
 }
 
 fn romania(vat: &[u32]) -> bool {
