@@ -7,9 +7,14 @@ mod americas;
 mod arithmetic;
 mod asia_pacific;
 mod china;
-mod europe;
+mod eu_vat;
+mod europe_east;
+mod europe_north;
+mod europe_west;
 mod generic;
+mod germany;
 mod token;
+mod uk;
 
 /// A check: true when the text may be what the rule says it is. Separators are the check's own business.
 pub(crate) type Check = fn(&str) -> bool;
@@ -21,7 +26,12 @@ fn all() -> impl Iterator<Item = &'static (&'static str, Check)> {
         generic::CHECKS,
         token::CHECKS,
         americas::CHECKS,
-        europe::CHECKS,
+        uk::CHECKS,
+        germany::CHECKS,
+        europe_west::CHECKS,
+        europe_north::CHECKS,
+        europe_east::CHECKS,
+        eu_vat::CHECKS,
         asia_pacific::CHECKS,
         africa_middle_east::CHECKS,
         china::CHECKS,
