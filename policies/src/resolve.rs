@@ -1,7 +1,7 @@
 //! Overlaps: candidates in, disjoint findings out.
 //!
-//! Candidates that overlap, directly or through others, form a cluster. In a cluster the order is: stronger action, higher
-//! severity, longer span, earlier start, smaller rule id. The first is taken whole; each next one is taken if it overlaps nothing
+//! Candidates that overlap, directly or through others, form a cluster. In a cluster the order is: stronger action, a score of 0.5 or
+//! more, higher severity, longer span, earlier start, higher score, smaller rule id. The first is taken whole; each next one is taken if it overlaps nothing
 //! taken. One that does overlap and is to be redacted or blocked keeps what the others leave uncovered, so that nothing sensitive
 //! shows at the edges; one that is only flagged is dropped. Pieces of one rule that touch become one finding.
 
@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 use crate::model::{Action, Finding, RuleInfo};
 use crate::scan::Candidate;
+
+/// A finding with a lower score never displaces one that has it.
+const STRONG_SCORE: f32 = 0.5;
 
 /// Resolves candidates into disjoint findings, sorted by start.
 pub(crate) fn resolve(mut candidates: Vec<Candidate>, info: &dyn Fn(usize) -> (Arc<RuleInfo>, Action)) -> Vec<Finding> {
@@ -36,9 +39,11 @@ fn settle(mut cluster: Vec<Finding>) -> Vec<Finding> {
         return cluster;
     }
     cluster.sort_by(|a, b| {
-        let key =
-            |finding: &Finding| (Reverse(finding.action), Reverse(finding.rule.severity), Reverse(finding.span.len()), finding.span.start);
-        key(a).cmp(&key(b)).then_with(|| a.rule.id.cmp(&b.rule.id)).then(b.score.total_cmp(&a.score))
+        let key = |finding: &Finding| {
+            let Finding { rule, span, score, action } = finding;
+            (Reverse(*action), Reverse(*score >= STRONG_SCORE), Reverse(rule.severity), Reverse(span.len()), span.start)
+        };
+        key(a).cmp(&key(b)).then(b.score.total_cmp(&a.score)).then_with(|| a.rule.id.cmp(&b.rule.id))
     });
     // Kept sorted by start and disjoint.
     let mut taken: Vec<Finding> = Vec::new();
@@ -86,8 +91,16 @@ mod tests {
     use crate::model::{Category, Severity};
 
     fn found(list: &[(&str, Severity, Action, Range<usize>)]) -> Vec<(String, Range<usize>)> {
-        let candidates =
-            list.iter().enumerate().map(|(rule, (.., span))| Candidate { rule, span: span.clone(), extent: span.clone(), score: 1.0 });
+        scored(list, &vec![1.0; list.len()])
+    }
+
+    fn scored(list: &[(&str, Severity, Action, Range<usize>)], scores: &[f32]) -> Vec<(String, Range<usize>)> {
+        let candidates = list.iter().zip(scores).enumerate().map(|(rule, ((.., span), &score))| Candidate {
+            rule,
+            span: span.clone(),
+            extent: span.clone(),
+            score,
+        });
         let info = |rule: usize| {
             let (id, severity, action, _) = &list[rule];
             let info = RuleInfo {
@@ -112,6 +125,14 @@ mod tests {
         assert_eq!(found(&[("a", Low, Redact, 0..9), ("b", High, Redact, 0..9)]), [("b".into(), 0..9)]);
         assert_eq!(found(&[("a", Low, Redact, 0..4), ("b", Low, Redact, 0..9)]), [("b".into(), 0..9)]);
         assert_eq!(found(&[("b", Low, Block, 0..4), ("a", Low, Block, 0..4)]), [("a".into(), 0..4)]);
+    }
+
+    #[test]
+    fn a_weak_finding_displaces_no_strong_one_and_the_surer_of_two_alike_wins() {
+        use Action::Redact;
+        use Severity::{High, Low};
+        assert_eq!(scored(&[("a", High, Redact, 0..9), ("b", Low, Redact, 0..9)], &[0.4, 0.5]), [("b".into(), 0..9)]);
+        assert_eq!(scored(&[("a", Low, Redact, 0..9), ("b", Low, Redact, 0..9)], &[0.6, 0.8]), [("b".into(), 0..9)]);
     }
 
     #[test]

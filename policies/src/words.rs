@@ -1,12 +1,14 @@
 //! Context words: whole words before a match that make it likelier.
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 use crate::fold::{Fold, fold};
 use crate::pack::Context;
 
 /// A rule's context words, prepared for plain and for folded text.
 pub(crate) struct ContextWords {
-    plain: Vec<String>,
-    folded: Vec<String>,
+    plain: Option<AhoCorasick>,
+    folded: Option<AhoCorasick>,
     pub boost: f32,
     pub required: bool,
 }
@@ -14,20 +16,28 @@ pub(crate) struct ContextWords {
 impl ContextWords {
     /// Prepares the words.
     pub(crate) fn new(context: &Context) -> Self {
-        Self {
-            plain: context.words.iter().map(|word| word.to_lowercase()).collect(),
-            folded: context.words.iter().map(|word| folded(word).to_lowercase()).collect(),
-            boost: context.boost,
-            required: context.required,
-        }
+        let plain: Vec<String> = context.words.iter().map(|word| read(word)).collect();
+        let folded: Vec<String> = context.words.iter().map(|word| read(&folded(word))).collect();
+        let automaton = |words: &[String]| AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(words).ok();
+        Self { plain: automaton(&plain), folded: automaton(&folded), boost: context.boost, required: context.required }
     }
 
     /// Returns true when one of the words stands in `before`.
     pub(crate) fn found(&self, before: &str, is_folded: bool) -> bool {
-        let before = before.to_lowercase();
         let words = if is_folded { &self.folded } else { &self.plain };
-        words.iter().any(|word| whole_word(&before, word))
+        let before = read(before);
+        // Without an automaton (there would have to be gigabytes of words) nothing is found, as if the words were not there.
+        words.as_ref().is_some_and(|words| words.find_overlapping_iter(&before).any(|found| is_whole(&before, found.start(), found.end())))
     }
+}
+
+/// Text as context is read: in lower case, and `_` is a blank (`driving_licence`).
+fn read(text: &str) -> String {
+    let mut text = text.to_lowercase();
+    if text.contains('_') {
+        text = text.replace('_', " ");
+    }
+    text
 }
 
 fn folded(word: &str) -> String {
@@ -43,15 +53,13 @@ fn folded(word: &str) -> String {
     plain
 }
 
-/// Returns true when `word` stands in `text` with no letter or digit of its own kind touching it.
-fn whole_word(text: &str, word: &str) -> bool {
-    let (Some(first), Some(last)) = (word.chars().next(), word.chars().next_back()) else { return false };
-    text.match_indices(word).any(|(at, _)| {
-        let left = text[..at].chars().next_back();
-        let right = text[at + word.len()..].chars().next();
-        let joined = |edge: char, neighbour: Option<char>| spaced(edge) && neighbour.is_some_and(spaced);
-        !joined(first, left) && !joined(last, right)
-    })
+/// Returns true when no letter or digit of its own kind touches the word that stands there.
+fn is_whole(text: &str, start: usize, end: usize) -> bool {
+    let word = &text[start..end];
+    let left = text[..start].chars().next_back();
+    let right = text[end..].chars().next();
+    let joined = |edge: Option<char>, neighbour: Option<char>| edge.is_some_and(spaced) && neighbour.is_some_and(spaced);
+    !joined(word.chars().next(), left) && !joined(word.chars().next_back(), right)
 }
 
 /// Returns true for letters and digits of scripts that put spaces between words.
@@ -66,11 +74,16 @@ pub(crate) fn spaced(c: char) -> bool {
 mod tests {
     use super::*;
 
+    fn whole_word(text: &str, word: &str) -> bool {
+        ContextWords::new(&Context { words: vec![word.into()], boost: 0.3, required: false }).found(text, false)
+    }
+
     #[test]
     fn latin_words_are_whole_and_chinese_words_are_anywhere() {
         assert!(whole_word("my card: ", "card") && !whole_word("discard ", "card") && !whole_word("cards ", "card"));
         assert!(whole_word("我的卡号是", "卡号") && whole_word("银行card号", "card"));
         assert!(whole_word("x driver license y", "driver license") && !whole_word("моякарта ", "карта"));
+        assert!(whole_word("DRIVING_LICENCE_NO: ", "driving licence"));
     }
 
     #[test]
