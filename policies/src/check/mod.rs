@@ -10,6 +10,7 @@ mod china;
 mod europe;
 mod generic;
 mod token;
+mod wallet;
 
 /// A check: true when the text may be what the rule says it is. Separators are the check's own business.
 pub(crate) type Check = fn(&str) -> bool;
@@ -20,6 +21,7 @@ fn all() -> impl Iterator<Item = &'static (&'static str, Check)> {
         arithmetic::CHECKS,
         generic::CHECKS,
         token::CHECKS,
+        wallet::CHECKS,
         americas::CHECKS,
         europe::CHECKS,
         asia_pacific::CHECKS,

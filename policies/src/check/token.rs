@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use sha2::{Digest, Sha256};
-
 use crate::check::Check;
 
 /// Name and check, for `check:` in a pack.
@@ -15,8 +13,6 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("jwt", jwt),
     ("github_token", github_token),
     ("base64", base64),
-    ("bitcoin", bitcoin),
-    ("base58check", base58check),
     ("uuid", uuid),
 ];
 
@@ -117,60 +113,6 @@ fn base64_decode(text: &str) -> Option<Vec<u8>> {
     (text.len() % 4 != 1).then_some(bytes)
 }
 
-/// A Bitcoin address: Base58Check (double SHA-256) or Bech32/Bech32m (BIP 173, BIP 350).
-pub(crate) fn bitcoin(text: &str) -> bool {
-    match text.get(..3) {
-        Some(head) if head.eq_ignore_ascii_case("bc1") || head.eq_ignore_ascii_case("tb1") => bech32(text),
-        _ => base58check(text),
-    }
-}
-
-/// Base58Check: 25 bytes, the last four the head of a double SHA-256 (Bitcoin wiki, "Base58Check encoding").
-pub(crate) fn base58check(text: &str) -> bool {
-    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    // 25 bytes: version, 20 bytes of hash, 4 of checksum.
-    let mut number = [0u8; 25];
-    if !(25..=35).contains(&text.len()) {
-        return false;
-    }
-    for byte in text.bytes() {
-        let Some(digit) = ALPHABET.iter().position(|&known| known == byte) else { return false };
-        let mut carry = digit;
-        for place in number.iter_mut().rev() {
-            carry += 58 * usize::from(*place);
-            *place = (carry % 256) as u8;
-            carry /= 256;
-        }
-        if carry != 0 {
-            return false;
-        }
-    }
-    let (payload, checksum) = number.split_at(21);
-    let digest = Sha256::digest(Sha256::digest(payload));
-    digest[..4] == *checksum
-}
-
-fn bech32(text: &str) -> bool {
-    const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
-    let lower = text.to_ascii_lowercase();
-    if text != lower && text != text.to_ascii_uppercase() {
-        return false;
-    }
-    let Some((human, data)) = lower.rsplit_once('1') else { return false };
-    let values: Option<Vec<u8>> = data.bytes().map(|byte| ALPHABET.iter().position(|&known| known == byte).map(|at| at as u8)).collect();
-    let Some(values) = values.filter(|values| values.len() >= 6) else { return false };
-    let high = human.bytes().map(|b| b >> 5);
-    let low = human.bytes().map(|b| b & 31);
-    let all = high.chain([0]).chain(low).chain(values);
-    let polymod = all.fold(1u32, |sum, value| {
-        let top = sum >> 25;
-        let shifted = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
-        GENERATOR.iter().enumerate().fold(shifted, |sum, (i, part)| if top >> i & 1 == 1 { sum ^ part } else { sum })
-    });
-    polymod == 1 || polymod == 0x2bc8_30a3
-}
-
 /// A UUID with a version of 1 to 8 and the variant of RFC 9562.
 pub(crate) fn uuid(text: &str) -> bool {
     let hex: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -210,15 +152,6 @@ mod tests {
         assert!(github_token(&format!("ghp_{random}{checksum}")));
         assert!(!github_token(&format!("ghp_{random}000000")));
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn bitcoin_addresses_of_three_kinds_check() {
-        assert!(bitcoin("1BoatSLRHtKNngkdXEeobR76b53LETtpyT"));
-        assert!(!bitcoin("1BoatSLRHtKNngkdXEeobR76b53LETtpyU"));
-        assert!(bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
-        assert!(!bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5"));
-        assert!(bitcoin("bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"));
     }
 
     #[test]
