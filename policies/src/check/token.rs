@@ -7,7 +7,10 @@ use crate::check::Check;
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
     ("ipv4", ipv4),
+    ("ipv4_public", ipv4_public),
+    ("ipv4_private", ipv4_private),
     ("ipv6", ipv6),
+    ("ipv6_any", ipv6_any),
     ("ip_public", ip_public),
     ("mac", mac),
     ("jwt", jwt),
@@ -16,14 +19,39 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("uuid", uuid),
 ];
 
-/// An IPv4 address (RFC 791 dotted quad, no leading zeros), not unspecified or broadcast.
+/// An IPv4 address (RFC 791, dotted quad, no leading zeros).
 pub(crate) fn ipv4(text: &str) -> bool {
-    text.parse::<Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_broadcast())
+    text.parse::<Ipv4Addr>().is_ok()
 }
 
-/// An IPv6 address (RFC 4291, 2.2) that names a host: not `::` and not `::1`.
+/// An IPv4 address that may name a host on the Internet: neither of `ipv4_private` nor multicast nor reserved. The documentation
+/// ranges (RFC 5737) pass, as they stand for such hosts.
+pub(crate) fn ipv4_public(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok_and(|ip| !is_private(ip) && (1..224).contains(&ip.octets()[0]))
+}
+
+/// An IPv4 address of a private network, a loop-back, a link-local one or one behind a carrier's translation (RFC 1918, 1122, 3927, 6598).
+pub(crate) fn ipv4_private(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok_and(is_private)
+}
+
+fn is_private(ip: Ipv4Addr) -> bool {
+    let [a, b, ..] = ip.octets();
+    ip.is_private() || ip.is_loopback() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+}
+
+/// An IPv6 address (RFC 4291, 2.2) that names a host: not `::` and not `::1`. A zone (RFC 4007) may follow.
 pub(crate) fn ipv6(text: &str) -> bool {
-    text.parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    without_zone(text).parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_loopback())
+}
+
+/// Any IPv6 address but `::`, with or without a zone.
+pub(crate) fn ipv6_any(text: &str) -> bool {
+    without_zone(text).parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified())
+}
+
+fn without_zone(text: &str) -> &str {
+    text.split_once('%').map_or(text, |(address, _)| address)
 }
 
 /// An IPv4 or IPv6 address outside the private, loopback, link-local and documentation ranges.
@@ -125,7 +153,10 @@ mod tests {
 
     #[test]
     fn addresses_are_told_from_numbers_with_dots() {
-        assert!(ipv4("192.168.1.10") && !ipv4("256.1.1.1") && !ipv4("0.0.0.0") && !ipv4("1.2.3"));
+        assert!(ipv4("192.168.1.10") && !ipv4("256.1.1.1") && !ipv4("01.2.3.4") && !ipv4("1.2.3"));
+        assert!(ipv4_public("203.0.113.7") && !ipv4_public("100.64.0.1") && !ipv4_public("224.0.0.1") && !ipv4_public("0.0.0.0"));
+        assert!(ipv4_private("100.127.0.1") && ipv4_private("127.0.0.1") && !ipv4_private("100.128.0.1") && !ipv4_private("8.8.8.8"));
+        assert!(ipv6("fe80::1%eth0") && ipv6("::ffff:203.0.113.7") && !ipv6("::1") && ipv6_any("::1") && !ipv6_any("::"));
         assert!(ipv6("2001:db8::8a2e:370:7334") && !ipv6("::") && !ipv6("1:2:3"));
         assert!(ip_public("8.8.8.8") && !ip_public("10.0.0.1") && !ip_public("192.0.2.1"));
         assert!(ip_public("2606:4700::1111") && !ip_public("2001:db8::1") && !ip_public("fe80::1"));
