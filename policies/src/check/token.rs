@@ -72,10 +72,11 @@ pub(crate) fn ip_public(text: &str) -> bool {
     head & 0xe000 == 0x2000 && !(head == 0x2001 && ip.segments()[1] == 0x0db8)
 }
 
-/// A MAC address (EUI-48) that is neither all zeros nor broadcast.
+/// A MAC address (EUI-48) that is neither all zeros nor broadcast. With dots it has a letter: three numbers with dots are a version.
 pub(crate) fn mac(text: &str) -> bool {
     let nibbles: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    nibbles.len() == 12 && !nibbles.iter().all(|&b| b == b'0') && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
+    let is_number = text.contains('.') && nibbles.iter().all(u8::is_ascii_digit);
+    nibbles.len() == 12 && !is_number && !nibbles.iter().all(|&b| b == b'0') && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
 }
 
 /// A JSON Web Token (RFC 7519, compact form): the header decodes to a JSON object with `alg` or `typ`.
@@ -161,6 +162,7 @@ mod tests {
         assert!(ip_public("8.8.8.8") && !ip_public("10.0.0.1") && !ip_public("192.0.2.1"));
         assert!(ip_public("2606:4700::1111") && !ip_public("2001:db8::1") && !ip_public("fe80::1"));
         assert!(mac("00:1A:2B:3C:4D:5E") && !mac("00:00:00:00:00:00") && !mac("ff-ff-ff-ff-ff-ff"));
+        assert!(mac("001a.2b3c.4d5e") && !mac("1234.5678.9012"));
     }
 
     #[test]
