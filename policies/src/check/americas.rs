@@ -184,9 +184,8 @@ pub(crate) fn co_nit(text: &str) -> bool {
 
 /// Ecuadorian identity card: province 1 to 24 or 30, third digit below 6, Luhn (Registro Civil).
 pub(crate) fn ec_ci(text: &str) -> bool {
-    exactly::<10>(text).is_some_and(|ci| {
-        matches!(number(&ci[..2]), 1..=24 | 30) && ci[2] < 6 && !repeated(&ci) && luhn_sum(&ci).is_multiple_of(10)
-    })
+    exactly::<10>(text)
+        .is_some_and(|ci| matches!(number(&ci[..2]), 1..=24 | 30) && ci[2] < 6 && !repeated(&ci) && luhn_sum(&ci).is_multiple_of(10))
 }
 
 /// Ecuadorian RUC: an identity card and 001, or a public (third digit 6) or private (9) body with a mod 11 digit (SRI).

@@ -157,6 +157,8 @@ fn date(text: &str) -> bool {
     if let Some(month) = named_month(text) {
         return match parts.as_slice() {
             [year] if year.len() == 4 => exists(year, month, 1),
+            // No year: any that has the day.
+            [day] => exists("2024", month, number(day)),
             [year, day] if year.len() == 4 => exists(year, month, number(day)),
             [day, year] | [day, year, _, _] | [day, year, _, _, _] => exists(year, month, number(day)),
             _ => false,
@@ -183,13 +185,13 @@ fn clock(parts: &[&str]) -> bool {
     parts.len() != 1 && parts.iter().zip(limits).all(|(part, limit)| part.len() <= 2 && part.parse().is_ok_and(|value: u32| value <= limit))
 }
 
-/// Returns the month whose name, in one of eight languages, is a word of the text.
+/// Returns the month whose name, in one of seven languages, is a word of the text.
 fn named_month(text: &str) -> Option<u32> {
     let mut words = text.split(|c: char| !c.is_alphabetic()).filter(|word| word.chars().count() >= 3);
     words.find_map(|word| {
         let word = word.to_lowercase();
         let names = |month: &&[&str]| month.iter().any(|name| *name == word || (name.chars().count() == 3 && word.starts_with(name)));
-        MONTHS.iter().position(|month| names(month)).map(|at| at as u32 + 1)
+        MONTHS.iter().position(names).map(|at| at as u32 + 1)
     })
 }
 
@@ -328,7 +330,8 @@ fn phone_digits(text: &str) -> Vec<u32> {
 
 /// Latitude and longitude in decimal degrees: within 90 and 180, and one of them past 9 so that pairs of fractions are none.
 fn coordinates(text: &str) -> bool {
-    let parts: Vec<f64> = text.split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-'))).filter_map(|part| part.parse().ok()).collect();
+    let parts: Vec<f64> =
+        text.split(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-'))).filter_map(|part| part.parse().ok()).collect();
     matches!(parts.as_slice(), [latitude, longitude, ..]
         if latitude.abs() <= 90.0 && longitude.abs() <= 180.0 && latitude.abs().max(longitude.abs()) >= 10.0)
 }
@@ -340,7 +343,8 @@ mod tests {
 
     #[test]
     fn dates_exist_in_every_spelling() {
-        let yes = ["2024-02-29", "29/02/2024", "1/15/24", "15 January 2024", "Feb 29, 2024", "3. März 2021", "15 de enero de 2024", "05/2024"];
+        let yes =
+            ["2024-02-29", "29/02/2024", "1/15/24", "15 January 2024", "Feb 29, 2024", "3. März 2021", "15 de enero de 2024", "05/2024"];
         passes(date, &yes, &["2023-02-29", "31/04/2024", "2024-13-01", "30 February 2024", "2024-01-15 10", "1.2.3"]);
         passes(date, &["2024-01-15T12:30:45Z", "2024-01-15 12:30", "2024年1月15日", "15-Jan-2024"], &["2024-01-15 25:30:45"]);
     }

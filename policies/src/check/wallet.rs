@@ -19,7 +19,14 @@ const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 fn wallet(text: &str) -> bool {
     text.len() <= ADDRESS_BYTES_MAX
         && text.is_ascii()
-        && (segwit(text) || base58check(text) || cash_address(text) || xrp(text) || stellar(text) || algorand(text) || monero(text) || ton(text))
+        && (segwit(text)
+            || base58check(text)
+            || cash_address(text)
+            || xrp(text)
+            || stellar(text)
+            || algorand(text)
+            || monero(text)
+            || ton(text))
 }
 
 /// An Ethereum address: one case throughout, or the mixed case of EIP-55. Zero and other one-digit constants are none.
@@ -185,8 +192,7 @@ fn stellar(text: &str) -> bool {
 
 /// An Algorand account: 32 bytes of key and the last four bytes of their SHA-512/256.
 fn algorand(text: &str) -> bool {
-    text.len() == 58
-        && base32(text).is_some_and(|bytes| bytes.len() == 36 && Sha512_256::digest(&bytes[..32])[28..] == bytes[32..])
+    text.len() == 58 && base32(text).is_some_and(|bytes| bytes.len() == 36 && Sha512_256::digest(&bytes[..32])[28..] == bytes[32..])
 }
 
 /// A TON account in its friendly form (TEP-2): tag, work chain, 32 bytes of hash, CRC-16 big end first, in base 64.
