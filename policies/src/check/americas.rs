@@ -1,7 +1,7 @@
 //! Checks of the numbers of the Americas, as each issuing body publishes them.
 
 use crate::check::Check;
-use crate::check::arithmetic::{alphanumerics, digits, exactly, luhn_sum, mod11, number, repeated, weighted};
+use crate::check::arithmetic::{alphanumerics, calendar, digits, exactly, luhn_sum, mod11, number, repeated, weighted};
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
@@ -16,6 +16,18 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("cl_rut", cl_rut),
     ("ar_cuit", ar_cuit),
     ("mx_curp", mx_curp),
+    ("us_ein", us_ein),
+    ("mx_rfc", mx_rfc),
+    ("mx_clabe", mx_clabe),
+    ("br_pis", br_pis),
+    ("co_nit", co_nit),
+    ("ec_ci", ec_ci),
+    ("ec_ruc", ec_ruc),
+    ("pe_ruc", pe_ruc),
+    ("uy_ci", uy_ci),
+    ("uy_rut", uy_rut),
+    ("ve_rif", ve_rif),
+    ("do_cedula", do_cedula),
 ];
 
 /// US social security number: area not 000, 666 or 9xx, group not 00, serial not 0000 (SSA, since 2011), no public samples.
@@ -109,6 +121,132 @@ pub(crate) fn mx_curp(text: &str) -> bool {
     (10 - sum % 10) % 10 == u32::from(curp[17] - b'0')
 }
 
+/// US employer identification number: two digits of the campus that gave it out (IRS, "How EINs are assigned"), seven more.
+pub(crate) fn us_ein(text: &str) -> bool {
+    exactly::<9>(text).is_some_and(|ein| {
+        let campus = number(&ein[..2]);
+        let unassigned = matches!(campus, 0 | 7..=9 | 17..=19 | 28 | 29 | 49 | 69 | 70 | 78 | 79 | 89 | 96 | 97);
+        !unassigned && !repeated(&ein)
+    })
+}
+
+/// Mexican RFC of a person (13) or a company (12): a date, and a check character by weights 13 to 2, mod 11 (SAT, annex of the rule on
+/// the homoclave).
+pub(crate) fn mx_rfc(text: &str) -> bool {
+    let rfc: Vec<char> = text.chars().filter(|c| c.is_alphanumeric() || *c == '&').flat_map(char::to_uppercase).collect();
+    let value = |c: char| match c {
+        '0'..='9' | 'A'..='N' => c.to_digit(36),
+        '&' => Some(24),
+        'O'..='Z' => c.to_digit(36).map(|value| value + 1),
+        'Ñ' => Some(38),
+        _ => None,
+    };
+    let Some(values) = rfc.iter().map(|&c| value(c)).collect::<Option<Vec<u32>>>() else { return false };
+    if !matches!(values.len(), 12 | 13) {
+        return false;
+    }
+    let (body, date) = (&values[..values.len() - 1], &values[values.len() - 9..values.len() - 3]);
+    // A company's name has a letter less; a blank, worth 37, stands in its place.
+    let blank = if values.len() == 12 { 37 * 13 } else { 0 };
+    let sum: u32 = blank + body.iter().rev().zip(2..).map(|(value, weight)| value * weight).sum::<u32>();
+    let expected = match 11 - sum % 11 {
+        11 => '0',
+        10 => 'A',
+        rest => char::from_digit(rest, 10).unwrap_or('0'),
+    };
+    date.iter().all(|&digit| digit < 10)
+        && (calendar(1900 + number(&date[..2]), number(&date[2..4]), number(&date[4..]))
+            || calendar(2000 + number(&date[..2]), number(&date[2..4]), number(&date[4..])))
+        && rfc.last() == Some(&expected)
+}
+
+/// Mexican CLABE: weights 3-7-1, each product mod 10, control digit to ten (ABM).
+pub(crate) fn mx_clabe(text: &str) -> bool {
+    exactly::<18>(text).is_some_and(|clabe| {
+        let sum: u32 = clabe[..17].iter().zip([3, 7, 1].into_iter().cycle()).map(|(digit, weight)| digit * weight % 10).sum();
+        (10 - sum % 10) % 10 == clabe[17] && !repeated(&clabe)
+    })
+}
+
+/// Brazilian PIS, PASEP and NIS: weights 3298765432, mod 11.
+pub(crate) fn br_pis(text: &str) -> bool {
+    exactly::<11>(text).is_some_and(|pis| !repeated(&pis) && mod11(&pis, &[3, 2, 9, 8, 7, 6, 5, 4, 3, 2], Some(0)))
+}
+
+/// Colombian NIT: primes as weights from the right, mod 11; the rest itself where it is 0 or 1 (DIAN, Orden Administrativa 4 of 1989).
+pub(crate) fn co_nit(text: &str) -> bool {
+    const WEIGHTS: [u32; 15] = [3, 7, 13, 17, 19, 23, 29, 37, 41, 43, 47, 53, 59, 67, 71];
+    let nit = digits(text);
+    let Some((&check, body)) = nit.split_last().filter(|(_, body)| (8..=10).contains(&body.len())) else { return false };
+    let rest = body.iter().rev().zip(WEIGHTS).map(|(digit, weight)| digit * weight).sum::<u32>() % 11;
+    check == if rest < 2 { rest } else { 11 - rest } && !repeated(&nit)
+}
+
+/// Ecuadorian identity card: province 1 to 24 or 30, third digit below 6, Luhn (Registro Civil).
+pub(crate) fn ec_ci(text: &str) -> bool {
+    exactly::<10>(text)
+        .is_some_and(|ci| matches!(number(&ci[..2]), 1..=24 | 30) && ci[2] < 6 && !repeated(&ci) && luhn_sum(&ci).is_multiple_of(10))
+}
+
+/// Ecuadorian RUC: an identity card and 001, or a public (third digit 6) or private (9) body with a mod 11 digit (SRI).
+pub(crate) fn ec_ruc(text: &str) -> bool {
+    exactly::<13>(text).is_some_and(|ruc| {
+        let is_place = |digits: &[u32]| number(digits) != 0;
+        matches!(number(&ruc[..2]), 1..=24 | 30)
+            && match ruc[2] {
+                6 => mod11(&ruc[..9], &[3, 2, 7, 6, 5, 4, 3, 2], None) && is_place(&ruc[9..]),
+                9 => mod11(&ruc[..10], &[4, 3, 2, 7, 6, 5, 4, 3, 2], None) && is_place(&ruc[10..]),
+                0..=5 => luhn_sum(&ruc[..10]).is_multiple_of(10) && is_place(&ruc[10..]),
+                _ => false,
+            }
+    })
+}
+
+/// Peruvian RUC: kind 10, 15, 16, 17 or 20, weights 5432765432, mod 11, last digit of the difference (SUNAT).
+pub(crate) fn pe_ruc(text: &str) -> bool {
+    exactly::<11>(text).is_some_and(|ruc| {
+        let sum = weighted(&ruc[..10], &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
+        matches!(number(&ruc[..2]), 10 | 15 | 16 | 17 | 20) && (11 - sum % 11) % 10 == ruc[10]
+    })
+}
+
+/// Uruguayan identity card: weights 2987634, mod 10 (DNIC).
+pub(crate) fn uy_ci(text: &str) -> bool {
+    exactly::<8>(text).is_some_and(|ci| {
+        let sum = weighted(&ci[..7], &[2, 9, 8, 7, 6, 3, 4]);
+        (10 - sum % 10) % 10 == ci[7] && !repeated(&ci)
+    })
+}
+
+/// Uruguayan RUT: kind 1 to 22, weights 43298765432, mod 11 (DGI).
+pub(crate) fn uy_rut(text: &str) -> bool {
+    exactly::<12>(text).is_some_and(|rut| {
+        let sum = weighted(&rut[..11], &[4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2]);
+        matches!(number(&rut[..2]), 1..=22) && number(&rut[2..8]) != 0 && (11 - sum % 11) % 11 == rut[11]
+    })
+}
+
+/// Venezuelan RIF: a letter worth 4, 8, 12, 16 or 20, eight digits by weights 32765432, mod 11 (SENIAT).
+pub(crate) fn ve_rif(text: &str) -> bool {
+    let kind = match text.bytes().next().map(|byte| byte.to_ascii_uppercase()) {
+        Some(b'V') => 4,
+        Some(b'E') => 8,
+        Some(b'J' | b'C') => 12,
+        Some(b'P') => 16,
+        Some(b'G') => 20,
+        _ => return false,
+    };
+    exactly::<9>(text).is_some_and(|rif| {
+        let sum = kind + weighted(&rif[..8], &[3, 2, 7, 6, 5, 4, 3, 2]);
+        [0, 0, 9, 8, 7, 6, 5, 4, 3, 2, 1][(sum % 11) as usize] == rif[8] && !repeated(&rif[..8])
+    })
+}
+
+/// Dominican identity card: Luhn over eleven digits (JCE).
+pub(crate) fn do_cedula(text: &str) -> bool {
+    exactly::<11>(text).is_some_and(|cedula| !repeated(&cedula) && luhn_sum(&cedula).is_multiple_of(10))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,5 +265,17 @@ mod tests {
         passes(cl_rut, &["12.345.678-5", "10.000.013-K"], &["12.345.678-6"]);
         passes(ar_cuit, &["20-12345678-6"], &["20-12345678-7"]);
         passes(mx_curp, &["BOXW310820HNERXN09"], &["BOXW310820HNERXN08"]);
+        passes(us_ein, &["91-1144442"], &["07-1144442", "91-114444"]);
+        passes(mx_rfc, &["GODE561231GR8", "MAB9307148T4"], &["GODE561231GR9", "GODE561331GR8", "MAB-930714-8T5"]);
+        passes(mx_clabe, &["032180000118359719"], &["032180000118359718"]);
+        passes(br_pis, &["120.00000.00-4"], &["120.00000.00-3"]);
+        passes(co_nit, &["213.123.432-1", "800197268-4"], &["213.123.432-5"]);
+        passes(ec_ci, &["1714307103"], &["1714307104", "2514307103", "1764307103"]);
+        passes(ec_ruc, &["1792060346001", "1714307103001"], &["1792060347001", "1792060346000"]);
+        passes(pe_ruc, &["20512333797"], &["20512333798", "30512333797"]);
+        passes(uy_ci, &["1.234.567-2"], &["1.234.567-3"]);
+        passes(uy_rut, &["21-100342-001-7"], &["21-100342-001-8", "23-100342-001-7"]);
+        passes(ve_rif, &["V-11470283-4"], &["V-11470283-5", "X-11470283-4"]);
+        passes(do_cedula, &["001-1391820-5"], &["001-1391820-6"]);
     }
 }

@@ -15,6 +15,7 @@ mod generic;
 mod germany;
 mod token;
 mod uk;
+mod wallet;
 
 /// A check: true when the text may be what the rule says it is. Separators are the check's own business.
 pub(crate) type Check = fn(&str) -> bool;
@@ -25,6 +26,7 @@ fn all() -> impl Iterator<Item = &'static (&'static str, Check)> {
         arithmetic::CHECKS,
         generic::CHECKS,
         token::CHECKS,
+        wallet::CHECKS,
         americas::CHECKS,
         uk::CHECKS,
         germany::CHECKS,

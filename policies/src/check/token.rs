@@ -2,32 +2,56 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use sha2::{Digest, Sha256};
-
 use crate::check::Check;
 
 /// Name and check, for `check:` in a pack.
 pub(super) const CHECKS: &[(&str, Check)] = &[
     ("ipv4", ipv4),
+    ("ipv4_public", ipv4_public),
+    ("ipv4_private", ipv4_private),
     ("ipv6", ipv6),
+    ("ipv6_any", ipv6_any),
     ("ip_public", ip_public),
     ("mac", mac),
     ("jwt", jwt),
     ("github_token", github_token),
     ("base64", base64),
-    ("bitcoin", bitcoin),
-    ("base58check", base58check),
     ("uuid", uuid),
 ];
 
-/// An IPv4 address (RFC 791 dotted quad, no leading zeros), not unspecified or broadcast.
+/// An IPv4 address (RFC 791, dotted quad, no leading zeros).
 pub(crate) fn ipv4(text: &str) -> bool {
-    text.parse::<Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_broadcast())
+    text.parse::<Ipv4Addr>().is_ok()
 }
 
-/// An IPv6 address (RFC 4291, 2.2) that names a host: not `::` and not `::1`.
+/// An IPv4 address that may name a host on the Internet: neither of `ipv4_private` nor multicast nor reserved. The documentation
+/// ranges (RFC 5737) pass, as they stand for such hosts.
+pub(crate) fn ipv4_public(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok_and(|ip| !is_private(ip) && (1..224).contains(&ip.octets()[0]))
+}
+
+/// An IPv4 address of a private network, a loop-back, a link-local one or one behind a carrier's translation (RFC 1918, 1122, 3927, 6598).
+pub(crate) fn ipv4_private(text: &str) -> bool {
+    text.parse::<Ipv4Addr>().is_ok_and(is_private)
+}
+
+fn is_private(ip: Ipv4Addr) -> bool {
+    let [a, b, ..] = ip.octets();
+    ip.is_private() || ip.is_loopback() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+}
+
+/// An IPv6 address (RFC 4291, 2.2) that names a host: not `::` and not `::1`. A zone (RFC 4007) may follow.
 pub(crate) fn ipv6(text: &str) -> bool {
-    text.parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_loopback())
+    without_zone(text).parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified() && !ip.is_loopback())
+}
+
+/// Any IPv6 address but `::`, with or without a zone.
+pub(crate) fn ipv6_any(text: &str) -> bool {
+    without_zone(text).parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_unspecified())
+}
+
+fn without_zone(text: &str) -> &str {
+    text.split_once('%').map_or(text, |(address, _)| address)
 }
 
 /// An IPv4 or IPv6 address outside the private, loopback, link-local and documentation ranges.
@@ -48,10 +72,11 @@ pub(crate) fn ip_public(text: &str) -> bool {
     head & 0xe000 == 0x2000 && !(head == 0x2001 && ip.segments()[1] == 0x0db8)
 }
 
-/// A MAC address (EUI-48) that is neither all zeros nor broadcast.
+/// A MAC address (EUI-48) that is neither all zeros nor broadcast. With dots it has a letter: three numbers with dots are a version.
 pub(crate) fn mac(text: &str) -> bool {
     let nibbles: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-    nibbles.len() == 12 && !nibbles.iter().all(|&b| b == b'0') && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
+    let is_number = text.contains('.') && nibbles.iter().all(u8::is_ascii_digit);
+    nibbles.len() == 12 && !is_number && !nibbles.iter().all(|&b| b == b'0') && !nibbles.iter().all(|b| b.eq_ignore_ascii_case(&b'f'))
 }
 
 /// A JSON Web Token (RFC 7519, compact form): the header decodes to a JSON object with `alg` or `typ`.
@@ -117,60 +142,6 @@ fn base64_decode(text: &str) -> Option<Vec<u8>> {
     (text.len() % 4 != 1).then_some(bytes)
 }
 
-/// A Bitcoin address: Base58Check (double SHA-256) or Bech32/Bech32m (BIP 173, BIP 350).
-pub(crate) fn bitcoin(text: &str) -> bool {
-    match text.get(..3) {
-        Some(head) if head.eq_ignore_ascii_case("bc1") || head.eq_ignore_ascii_case("tb1") => bech32(text),
-        _ => base58check(text),
-    }
-}
-
-/// Base58Check: 25 bytes, the last four the head of a double SHA-256 (Bitcoin wiki, "Base58Check encoding").
-pub(crate) fn base58check(text: &str) -> bool {
-    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
-    // 25 bytes: version, 20 bytes of hash, 4 of checksum.
-    let mut number = [0u8; 25];
-    if !(25..=35).contains(&text.len()) {
-        return false;
-    }
-    for byte in text.bytes() {
-        let Some(digit) = ALPHABET.iter().position(|&known| known == byte) else { return false };
-        let mut carry = digit;
-        for place in number.iter_mut().rev() {
-            carry += 58 * usize::from(*place);
-            *place = (carry % 256) as u8;
-            carry /= 256;
-        }
-        if carry != 0 {
-            return false;
-        }
-    }
-    let (payload, checksum) = number.split_at(21);
-    let digest = Sha256::digest(Sha256::digest(payload));
-    digest[..4] == *checksum
-}
-
-fn bech32(text: &str) -> bool {
-    const ALPHABET: &[u8; 32] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    const GENERATOR: [u32; 5] = [0x3b6a_57b2, 0x2650_8e6d, 0x1ea1_19fa, 0x3d42_33dd, 0x2a14_62b3];
-    let lower = text.to_ascii_lowercase();
-    if text != lower && text != text.to_ascii_uppercase() {
-        return false;
-    }
-    let Some((human, data)) = lower.rsplit_once('1') else { return false };
-    let values: Option<Vec<u8>> = data.bytes().map(|byte| ALPHABET.iter().position(|&known| known == byte).map(|at| at as u8)).collect();
-    let Some(values) = values.filter(|values| values.len() >= 6) else { return false };
-    let high = human.bytes().map(|b| b >> 5);
-    let low = human.bytes().map(|b| b & 31);
-    let all = high.chain([0]).chain(low).chain(values);
-    let polymod = all.fold(1u32, |sum, value| {
-        let top = sum >> 25;
-        let shifted = (sum & 0x01ff_ffff) << 5 ^ u32::from(value);
-        GENERATOR.iter().enumerate().fold(shifted, |sum, (i, part)| if top >> i & 1 == 1 { sum ^ part } else { sum })
-    });
-    polymod == 1 || polymod == 0x2bc8_30a3
-}
-
 /// A UUID with a version of 1 to 8 and the variant of RFC 9562.
 pub(crate) fn uuid(text: &str) -> bool {
     let hex: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
@@ -183,11 +154,15 @@ mod tests {
 
     #[test]
     fn addresses_are_told_from_numbers_with_dots() {
-        assert!(ipv4("192.168.1.10") && !ipv4("256.1.1.1") && !ipv4("0.0.0.0") && !ipv4("1.2.3"));
+        assert!(ipv4("192.168.1.10") && !ipv4("256.1.1.1") && !ipv4("01.2.3.4") && !ipv4("1.2.3"));
+        assert!(ipv4_public("203.0.113.7") && !ipv4_public("100.64.0.1") && !ipv4_public("224.0.0.1") && !ipv4_public("0.0.0.0"));
+        assert!(ipv4_private("100.127.0.1") && ipv4_private("127.0.0.1") && !ipv4_private("100.128.0.1") && !ipv4_private("8.8.8.8"));
+        assert!(ipv6("fe80::1%eth0") && ipv6("::ffff:203.0.113.7") && !ipv6("::1") && ipv6_any("::1") && !ipv6_any("::"));
         assert!(ipv6("2001:db8::8a2e:370:7334") && !ipv6("::") && !ipv6("1:2:3"));
         assert!(ip_public("8.8.8.8") && !ip_public("10.0.0.1") && !ip_public("192.0.2.1"));
         assert!(ip_public("2606:4700::1111") && !ip_public("2001:db8::1") && !ip_public("fe80::1"));
         assert!(mac("00:1A:2B:3C:4D:5E") && !mac("00:00:00:00:00:00") && !mac("ff-ff-ff-ff-ff-ff"));
+        assert!(mac("001a.2b3c.4d5e") && !mac("1234.5678.9012"));
     }
 
     #[test]
@@ -210,15 +185,6 @@ mod tests {
         assert!(github_token(&format!("ghp_{random}{checksum}")));
         assert!(!github_token(&format!("ghp_{random}000000")));
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
-
-    #[test]
-    fn bitcoin_addresses_of_three_kinds_check() {
-        assert!(bitcoin("1BoatSLRHtKNngkdXEeobR76b53LETtpyT"));
-        assert!(!bitcoin("1BoatSLRHtKNngkdXEeobR76b53LETtpyU"));
-        assert!(bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"));
-        assert!(!bitcoin("bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t5"));
-        assert!(bitcoin("bc1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqzk5jj0"));
     }
 
     #[test]
