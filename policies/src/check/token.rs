@@ -92,11 +92,24 @@ pub(crate) fn gcp_api_key(text: &str) -> bool {
 
 /// The first eight bytes of the SHA-256 of each published key, so that this file holds none.
 const PUBLISHED_GCP_KEYS: &[u64] = &[
-    0x0b47_6bdf_9acf_2123, 0x2037_abca_ffb2_b777, 0x27a9_a429_31df_f7eb, 0x37f8_f09b_df12_c2f2,
-    0x3a8b_61d0_f636_b007, 0x3f37_0c9d_d822_5c63, 0x49f7_77db_995e_8260, 0x4c98_242d_cadc_8b29,
-    0x8731_261c_b72d_8626, 0xa19f_89ab_3555_eac1, 0xa6c8_14bc_555a_e62c, 0xb7d6_1096_898c_e748,
-    0xdc0f_cf04_6c61_640c, 0xe4a5_542b_b7fd_7b67, 0xea9b_b108_2cf9_5663, 0xeb54_0d2b_6ee2_a0a4,
-    0xf308_2ce9_d699_2144, 0xf56e_3234_94a6_ffc2,
+    0x0b47_6bdf_9acf_2123,
+    0x2037_abca_ffb2_b777,
+    0x27a9_a429_31df_f7eb,
+    0x37f8_f09b_df12_c2f2,
+    0x3a8b_61d0_f636_b007,
+    0x3f37_0c9d_d822_5c63,
+    0x49f7_77db_995e_8260,
+    0x4c98_242d_cadc_8b29,
+    0x8731_261c_b72d_8626,
+    0xa19f_89ab_3555_eac1,
+    0xa6c8_14bc_555a_e62c,
+    0xb7d6_1096_898c_e748,
+    0xdc0f_cf04_6c61_640c,
+    0xe4a5_542b_b7fd_7b67,
+    0xea9b_b108_2cf9_5663,
+    0xeb54_0d2b_6ee2_a0a4,
+    0xf308_2ce9_d699_2144,
+    0xf56e_3234_94a6_ffc2,
 ];
 
 /// The head of a PKCS#12 file in base64 (RFC 7292, section 4): a sequence of version 3 and a content of type `pkcs7-data`.
@@ -116,7 +129,8 @@ pub(crate) fn has_digit(text: &str) -> bool {
 /// dates, dotted names and UUIDs do not.
 pub(crate) fn random_key(text: &str) -> bool {
     let pairs = || text.as_bytes().windows(2);
-    let mixed = pairs().filter(|w| w[0].is_ascii_digit() && w[1].is_ascii_alphabetic() || w[0].is_ascii_alphabetic() && w[1].is_ascii_digit());
+    let mixed =
+        pairs().filter(|w| w[0].is_ascii_digit() && w[1].is_ascii_alphabetic() || w[0].is_ascii_alphabetic() && w[1].is_ascii_digit());
     let raised = pairs().filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase());
     let (mixed, raised) = (mixed.count(), raised.count());
     mixed >= 2 && (mixed + raised) * 6 >= text.len() && !(text.len() == 36 && uuid(text))
