@@ -15,6 +15,10 @@ pub(super) const CHECKS: &[(&str, Check)] = &[
     ("mac", mac),
     ("jwt", jwt),
     ("github_token", github_token),
+    ("gcp_api_key", gcp_api_key),
+    ("pkcs12", pkcs12),
+    ("has_digit", has_digit),
+    ("random_key", random_key),
     ("base64", base64),
     ("uuid", uuid),
 ];
@@ -89,7 +93,7 @@ pub(crate) fn jwt(text: &str) -> bool {
     !payload.is_empty() && (named(b"\"alg\"") || named(b"\"typ\""))
 }
 
-/// A GitHub token: the last six characters are the CRC-32 of the random part in base 62 (GitHub, "Behind GitHub's new
+/// A GitHub or npm token: the last six characters are the CRC-32 of the random part in base 62 (GitHub, "Behind GitHub's new
 /// authentication token formats", 2021).
 pub(crate) fn github_token(text: &str) -> bool {
     let Some((_, secret)) = text.rsplit_once('_') else { return false };
@@ -103,6 +107,55 @@ pub(crate) fn github_token(text: &str) -> bool {
         value = value * 62 + digit as u64;
     }
     value == u64::from(crc32(random.as_bytes()))
+}
+
+/// A Google API key that is not one of those in public samples and test suites which other scanners pass over as well.
+pub(crate) fn gcp_api_key(text: &str) -> bool {
+    let digest = Sha256::digest(text.as_bytes());
+    !PUBLISHED_GCP_KEYS.iter().any(|head| digest[..8] == head.to_be_bytes())
+}
+
+/// The first eight bytes of the SHA-256 of each published key, so that this file holds none.
+const PUBLISHED_GCP_KEYS: &[u64] = &[
+    0x0b47_6bdf_9acf_2123,
+    0x2037_abca_ffb2_b777,
+    0x27a9_a429_31df_f7eb,
+    0x37f8_f09b_df12_c2f2,
+    0x3a8b_61d0_f636_b007,
+    0x3f37_0c9d_d822_5c63,
+    0x49f7_77db_995e_8260,
+    0x4c98_242d_cadc_8b29,
+    0x8731_261c_b72d_8626,
+    0xa19f_89ab_3555_eac1,
+    0xa6c8_14bc_555a_e62c,
+    0xdc0f_cf04_6c61_640c,
+    0xe4a5_542b_b7fd_7b67,
+    0xea9b_b108_2cf9_5663,
+    0xeb54_0d2b_6ee2_a0a4,
+];
+
+/// The head of a PKCS#12 file in base64 (RFC 7292, section 4): a sequence of version 3 and a content of type `pkcs7-data`.
+pub(crate) fn pkcs12(text: &str) -> bool {
+    const DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x01];
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).take(64).collect();
+    let Some(bytes) = compact.get(..compact.len() / 4 * 4).and_then(base64_decode) else { return false };
+    bytes.starts_with(&[0x30]) && bytes.windows(3).take(8).any(|w| w == [0x02, 0x01, 0x03]) && bytes.windows(DATA.len()).any(|w| w == DATA)
+}
+
+/// A text with a digit in it: random letters and digits nearly always have one, words and names in code do not.
+pub(crate) fn has_digit(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// A text that looks drawn at random: letters and digits change places often. Words with a number behind them, versions,
+/// dates, dotted names and UUIDs do not.
+pub(crate) fn random_key(text: &str) -> bool {
+    let pairs = || text.as_bytes().windows(2);
+    let mixed =
+        pairs().filter(|w| w[0].is_ascii_digit() && w[1].is_ascii_alphabetic() || w[0].is_ascii_alphabetic() && w[1].is_ascii_digit());
+    let raised = pairs().filter(|w| w[0].is_ascii_lowercase() && w[1].is_ascii_uppercase());
+    let (mixed, raised) = (mixed.count(), raised.count());
+    mixed >= 2 && (mixed + raised) * 6 >= text.len() && !(text.len() == 36 && uuid(text))
 }
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -185,6 +238,32 @@ mod tests {
         assert!(github_token(&format!("ghp_{random}{checksum}")));
         assert!(!github_token(&format!("ghp_{random}000000")));
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+    }
+
+    #[test]
+    fn a_random_key_is_told_from_words_with_numbers() {
+        for key in ["q7Rk2Vd9Xw4Ls8Tz1Mb6", "9f3a7c1e5b2d8f0a6c4e1b7d3f9a5c2e", "mT4vRk9xQz2LpWn7", "Zt5-Lw8_Qp3Vr6Ny1Kd4Gh7"] {
+            assert!(random_key(key), "{key}");
+        }
+        let words = ["", "2024-01-15", "my-service-prod-2024", "getNextToken1", "v1.2.3-beta4+build567", "claude-3-5-sonnet-20241022"];
+        for words in words.iter().chain(&["550e8400-e29b-41d4-a716-446655440000", "1234567890123456", "applicationConfiguration2"]) {
+            assert!(!random_key(words), "{words}");
+        }
+        assert!(has_digit("abc1") && !has_digit("abc") && !has_digit(""));
+    }
+
+    #[test]
+    fn a_key_of_public_samples_is_no_secret() {
+        assert!(gcp_api_key("AIzaSyNotRealNotRealNotRealNotRealNotR"));
+        assert!(PUBLISHED_GCP_KEYS.is_sorted());
+    }
+
+    #[test]
+    fn a_pkcs12_file_is_told_by_its_version_and_content() {
+        // 30 82 04 d2, 02 01 03, 30 82 04 a0, 06 09 2a 86 48 86 f7 0d 01 07 01, a0 ...
+        let head = "MIIE0gIBAzCCBKAGCSqGSIb3DQEHAaCCBJEEggSN";
+        assert!(pkcs12(head) && pkcs12("MIIE0gIBAzCC\nBKAGCSqGSIb3DQEHAaCCBJEEggSN"));
+        assert!(!pkcs12("MIIE0gIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj") && !pkcs12("") && !pkcs12("MII") && !pkcs12("aaaé"));
     }
 
     #[test]
