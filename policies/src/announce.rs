@@ -5,7 +5,7 @@
 //! together with the cores of all other patterns. Each announcement says how far before it a match may begin.
 
 use regex_syntax::hir::literal::Extractor;
-use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind};
+use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Repetition};
 
 use crate::first::{Bytes, from_first};
 use crate::frequency::rate;
@@ -16,9 +16,11 @@ use crate::syntax;
 /// Longest literal that is looked for, in bytes; more would not make it rarer.
 const LITERAL_BYTES_MAX: usize = 20;
 /// A pattern that costs less than this, in nanoseconds per byte of text, is not taken apart.
-const CHEAP: f64 = 1e-4;
+const CHEAP: f64 = 0.05;
 /// What one more literal costs, in the same measure: another window that other text may be taken for.
 const LITERAL_COST: f64 = 8e-5;
+/// What a pattern costs that runs over the whole text, in the same measure.
+const NOTHING_COST: f64 = 6.0;
 /// Parts of a pattern that are looked at.
 const PARTS_MAX: usize = 64;
 /// Up to so many start positions are tried one by one instead of by a search.
@@ -61,34 +63,85 @@ pub(crate) struct Plan {
 
 /// Chooses what announces a pattern's matches; takes an alternation apart where that is cheaper. `max` is its longest match.
 pub(crate) fn plan(hir: Hir, variant: &Variant, max: usize) -> Vec<Plan> {
-    let (announcement, cost) = cheapest(&hir, variant, max);
-    if let HirKind::Alternation(alternatives) = hir.kind()
-        && variant.group == 0
-        && cost > CHEAP
-    {
-        let apart: Vec<Plan> = alternatives.iter().flat_map(|alternative| plan(alternative.clone(), variant, max)).collect();
-        if apart.iter().map(|plan| plan.cost).sum::<f64>() < 0.7 * cost {
-            return apart;
-        }
-    }
-    vec![Plan { hir, announcement, cost }]
+    planned(hir, variant, max, SPLITS_MAX)
 }
 
-/// Expected cost of finding out about one announcement, in nanoseconds: what stands around it is looked at, and one time in ten the
-/// pattern itself has to be run.
-fn verification(reach: Reach, max: usize) -> f64 {
+/// Alternations inside one another that are taken apart.
+const SPLITS_MAX: usize = 1;
+/// Alternations of one pattern that are looked at.
+const ALTERNATIONS_MAX: usize = 3;
+/// Alternations with more ways than this stay together.
+const SPLIT_WAYS_MAX: usize = 32;
+
+fn planned(hir: Hir, variant: &Variant, max: usize, splits: usize) -> Vec<Plan> {
+    let (announcement, cost) = cheapest(&hir, variant, max);
+    let together = Plan { hir, announcement, cost };
+    if splits == 0 || cost < CHEAP {
+        return vec![together];
+    }
+    let mut best = vec![together];
+    for ways in alternations(&best[0].hir).into_iter().take(ALTERNATIONS_MAX) {
+        let apart: Vec<Plan> = ways.into_iter().flat_map(|way| planned(way, variant, max, splits - 1)).collect();
+        if total_cost(&apart) < 0.6 * total_cost(&best) {
+            best = apart;
+            break;
+        }
+    }
+    best
+}
+
+fn total_cost(plans: &[Plan]) -> f64 {
+    plans.iter().map(|plan| plan.cost).sum()
+}
+
+/// Lists the ways to take one alternation of a pattern apart: for each, the pattern written once per alternative.
+fn alternations(hir: &Hir) -> Vec<Vec<Hir>> {
+    let some = |ways: &Vec<Hir>| (2..=SPLIT_WAYS_MAX).contains(&ways.len()) && !syntax::is_one_character_of(ways);
+    match hir.kind() {
+        HirKind::Alternation(ways) if some(ways) => vec![ways.clone()],
+        HirKind::Capture(capture) => {
+            let again = |sub: Hir| Hir::capture(Capture { sub: Box::new(sub), ..capture.clone() });
+            alternations(&capture.sub).into_iter().map(|ways| ways.into_iter().map(again).collect()).collect()
+        }
+        HirKind::Concat(parts) => {
+            let at = |nth: usize| {
+                let with = |way: Hir| {
+                    let mut parts = parts.clone();
+                    parts[nth] = way;
+                    Hir::concat(parts)
+                };
+                alternations(&parts[nth]).into_iter().map(move |ways| ways.into_iter().map(with).collect::<Vec<Hir>>()).collect::<Vec<_>>()
+            };
+            (0..parts.len()).flat_map(at).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Expected cost of finding out about one announcement, in nanoseconds: what stands around it is looked at, and in a share
+/// of the cases that pass the pattern itself has to be run.
+fn verification(reach: Reach, max: usize, passes: f64) -> f64 {
     let starts = reach.max - reach.min + 1;
     let run = if starts <= STARTS_TRIED { 100.0 + 10.0 * starts as f64 } else { 150.0 + 1.5 * (starts + max.min(400)) as f64 };
-    80.0 + 0.1 * run
+    80.0 + passes * run
+}
+
+/// The cheapest announcement so far.
+struct Best {
+    announcement: Announcement,
+    cost: f64,
+}
+
+impl Best {
+    fn offer(&mut self, announcement: Announcement, cost: f64) {
+        if cost < self.cost {
+            *self = Best { announcement, cost };
+        }
+    }
 }
 
 fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
-    let mut best = (Announcement::Nothing, 3.0);
-    let mut offer = |announcement: Announcement, cost: f64| {
-        if cost < best.1 {
-            best = (announcement, cost);
-        }
-    };
+    let mut best = Best { announcement: Announcement::Nothing, cost: NOTHING_COST };
     let plain = syntax::without_captures(hir);
     let parts = match plain.kind() {
         HirKind::Concat(parts) => parts.clone(),
@@ -97,34 +150,32 @@ fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
     let mut reach = Reach { min: 0, max: 0 };
     for (i, part) in parts.iter().enumerate().take(PARTS_MAX) {
         let tail = Hir::concat(parts[i..].to_vec());
-        let work = verification(reach, max);
+        let before = last_parts(&parts[..i]);
+        // Where something is asked of what stands before, few places pass.
+        let work = verification(reach, max, if before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 });
         if let Some(literals) = required_literals(&syntax::lowered(&tail), work) {
             let cost = literals_cost(&literals, work);
-            offer(
-                Announcement::Literals {
-                    literals,
-                    around: Around { reach, before: last_parts(&parts[..i]), after: first_parts(&parts[i..]) },
-                },
-                cost,
-            );
+            best.offer(Announcement::Literals { literals, around: Around { reach, before, after: first_parts(&parts[i..]) } }, cost);
         }
         reach.min = (reach.min + part.properties().minimum_len().unwrap_or(0)).min(max);
         reach.max = reach.max.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
     }
-    for bytes in announcing(&plain) {
-        let Some((core, reach)) = core(&plain, &bytes, max) else { continue };
-        let cost = bytes.iter().map(|&byte| byte_rate(byte)).sum::<f64>() * (2.0 + chance(&core) * verification(reach, max));
-        let after = first_parts(std::slice::from_ref(&core));
-        offer(Announcement::Bytes { bytes, around: Around { reach, before: Hir::empty(), after } }, cost);
+    let sets = if best.cost < CHEAP { Vec::new() } else { announcing(&plain) };
+    for bytes in sets {
+        let Some(around) = core(&plain, &bytes, max) else { continue };
+        let passes = if around.before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 };
+        let work = chance(&around.after) * verification(around.reach, max, passes);
+        let cost = bytes.iter().map(|&byte| byte_rate(byte)).sum::<f64>() * (2.0 + work);
+        best.offer(Announcement::Bytes { bytes, around }, cost);
     }
     if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
         let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
         let reach = Reach { min: 0, max };
-        let cost = literals_cost(&literals, verification(reach, max));
+        let cost = literals_cost(&literals, verification(reach, max, 1.0));
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
-        offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost);
+        best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost);
     }
-    best
+    (best.announcement, best.cost)
 }
 
 /// Most bytes of a pattern, each way from its announcement, that are tried together with those of all other patterns.
@@ -175,14 +226,28 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
             (Hir::concat(kept), left)
         }
         HirKind::Alternation(ways) => {
-            let (ways, left): (Vec<Hir>, Vec<usize>) = ways.iter().map(|way| clip(way, budget, side)).unzip();
-            (Hir::alternation(ways), left.into_iter().min().unwrap_or(0))
+            let left = |left: usize, way: &(Hir, usize)| left.min(way.1);
+            let ways: Vec<(Hir, usize)> = ways.iter().map(|way| clip(way, budget, side)).collect();
+            let left = ways.iter().fold(budget, left);
+            let mut different: Vec<Hir> = Vec::with_capacity(ways.len());
+            for (way, _) in ways {
+                if !different.contains(&way) {
+                    different.push(way);
+                }
+            }
+            (Hir::alternation(different), left)
         }
         HirKind::Literal(literal) if longest > budget => {
             let bytes = if side == Side::First { &literal.0[..budget] } else { &literal.0[longest - budget..] };
             (Hir::literal(bytes.to_vec()), 0)
         }
         _ if longest > budget => (Hir::empty(), 0),
+        // A class of letters beyond ASCII takes hundreds of states; here any character beyond ASCII will do.
+        HirKind::Class(class) => (syntax::widened(class), budget - longest),
+        HirKind::Repetition(repetition) => {
+            let sub = Box::new(clip(&repetition.sub, longest, side).0);
+            (Hir::repetition(Repetition { sub, ..repetition.clone() }), budget - longest)
+        }
         _ => (hir.clone(), budget - longest),
     }
 }
@@ -229,8 +294,8 @@ fn collect(hir: &Hir, sets: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// Returns what is left of a pattern from its first announcing byte on, and how far before that byte a match may begin.
-fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<(Hir, Reach)> {
+/// Returns what stands around a pattern's first announcing byte, if every match has one.
+fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
     let mut set: Bytes = [false; 256];
     bytes.iter().for_each(|&byte| set[usize::from(byte)] = true);
     let is_run = matches!(bytes, [b'0' | b'A']);
@@ -243,7 +308,9 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<(Hir, Reach)> {
         // The first byte might stand inside a run, which is told of only where it begins.
         return None;
     }
-    Some((Hir::alternation(first.ways), Reach { min: first.before.0.min(max), max: first.before.1.min(max) }))
+    let reach = Reach { min: first.before.0.min(max), max: first.before.1.min(max) };
+    let (before, after) = first.ways.into_iter().map(|way| (way.before, way.after)).unzip();
+    Some(Around { reach, before: last_parts(&[Hir::alternation(before)]), after: first_parts(&[Hir::alternation(after)]) })
 }
 
 /// Returns literals one of which every match of `hir` begins with, in lower case; `work` is what a search for one costs.

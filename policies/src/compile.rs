@@ -97,8 +97,13 @@ fn matcher(rule: usize, number: usize, variant: &Variant, hir: Hir, max: usize) 
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.
 fn groups(hir: &Hir) -> Result<meta::Regex, String> {
-    let config =
-        meta::Regex::config().utf8_empty(false).nfa_size_limit(Some(PATTERN_BYTES_MAX)).hybrid(false).dfa(false).auto_prefilter(false);
+    let config = meta::Regex::config()
+        .utf8_empty(false)
+        .nfa_size_limit(Some(PATTERN_BYTES_MAX))
+        .hybrid(false)
+        .dfa(false)
+        .onepass(false)
+        .auto_prefilter(false);
     meta::Regex::builder().configure(config).build_from_hir(hir).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         format!("pattern is too large: {}", cause.unwrap_or_else(|| error.to_string()))

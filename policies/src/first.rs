@@ -3,21 +3,29 @@
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
 
 /// More ways than this to come to the first such byte are not followed.
-const WAYS_MAX: usize = 12;
+const WAYS_MAX: usize = 60;
 
 /// The bytes looked for.
 pub(crate) type Bytes = [bool; 256];
 
 /// What is left of a pattern from the first byte of a set on.
 pub(crate) struct First {
-    /// Matches from that byte on, at least; one of these.
-    pub ways: Vec<Hir>,
+    /// What comes before that byte and what follows from it on, at least; one of these.
+    pub ways: Vec<Way>,
     /// Fewest and most bytes of a match before it.
     pub before: (usize, usize),
     /// True when a match may begin with that byte and nothing says that none stands before it.
     pub is_open: bool,
     /// The matches without any such byte, if there are some.
     free: Option<Free>,
+}
+
+/// One way to come to the first such byte.
+pub(crate) struct Way {
+    /// Everything before it.
+    pub before: Hir,
+    /// The byte and everything behind it.
+    pub after: Hir,
 }
 
 /// Matches without a byte of the set.
@@ -48,7 +56,11 @@ fn first(hir: &Hir, set: &Bytes) -> First {
             free(0, 0, !matches!(look, Look::WordAscii | Look::WordStartAscii | Look::Start | Look::StartLF | Look::StartCRLF))
         }
         HirKind::Literal(literal) => match literal.0.iter().position(|&byte| set[byte as usize]) {
-            Some(at) => First { ways: vec![Hir::literal(literal.0[at..].to_vec())], before: (at, at), is_open: at == 0, free: None },
+            Some(at) => {
+                let (before, after) = literal.0.split_at(at);
+                let way = Way { before: Hir::literal(before.to_vec()), after: Hir::literal(after.to_vec()) };
+                First { ways: vec![way], before: (at, at), is_open: at == 0, free: None }
+            }
             None => free(literal.0.len(), literal.0.len(), false),
         },
         HirKind::Class(class) => of_class(class, hir, set),
@@ -83,7 +95,8 @@ fn of_class(class: &Class, hir: &Hir, set: &Bytes) -> First {
     if inside.is_empty() {
         return First { free: others, ..NEVER };
     }
-    First { ways: vec![Hir::class(Class::Bytes(ClassBytes::new(inside)))], before: (0, 0), is_open: true, free: others }
+    let way = Way { before: Hir::empty(), after: Hir::class(Class::Bytes(ClassBytes::new(inside))) };
+    First { ways: vec![way], before: (0, 0), is_open: true, free: others }
 }
 
 fn of_repetition(repetition: &Repetition, set: &Bytes) -> First {
@@ -105,7 +118,13 @@ fn of_repetition(repetition: &Repetition, set: &Bytes) -> First {
     let min = if sub.free.is_some() { 0 } else { repetition.min.saturating_sub(1) };
     let rest = Repetition { min, max: repetition.max.map(|max| max - 1), greedy: repetition.greedy, sub: repetition.sub.clone() };
     let rest = Hir::repetition(rest);
-    all.ways = sub.ways.into_iter().map(|way| Hir::concat(vec![way, rest.clone()])).collect();
+    let rounds = match sub.free {
+        None => Hir::empty(),
+        Some(_) => Hir::repetition(Repetition { min: 0, max: Some(max - 1), greedy: true, sub: repetition.sub.clone() }),
+    };
+    let around =
+        |way: Way| Way { before: Hir::concat(vec![rounds.clone(), way.before]), after: Hir::concat(vec![way.after, rest.clone()]) };
+    all.ways = sub.ways.into_iter().map(around).collect();
     all.before = (sub.before.0, sub.before.1.saturating_add(before));
     all.is_open = sub.is_open;
     all
@@ -117,8 +136,12 @@ fn of_concat(parts: &[Hir], set: &Bytes) -> First {
     for (i, part) in parts.iter().enumerate() {
         let part = first(part, set);
         if !part.ways.is_empty() {
-            let rest = Hir::concat(parts[i + 1..].to_vec());
-            all.ways.extend(part.ways.into_iter().map(|way| Hir::concat(vec![way, rest.clone()])));
+            let (earlier, rest) = (Hir::concat(parts[..i].to_vec()), Hir::concat(parts[i + 1..].to_vec()));
+            let around = |way: Way| Way {
+                before: Hir::concat(vec![earlier.clone(), way.before]),
+                after: Hir::concat(vec![way.after, rest.clone()]),
+            };
+            all.ways.extend(part.ways.into_iter().map(around));
             all.before.0 = all.before.0.min(so_far.min.saturating_add(part.before.0));
             all.before.1 = all.before.1.max(so_far.max.saturating_add(part.before.1));
             all.is_open |= so_far.is_open && part.is_open;

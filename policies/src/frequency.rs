@@ -37,7 +37,7 @@ fn beyond_letters(byte: u8) -> f64 {
         b'?' | b'[' | b']' => 9.7,
         // Of a character of three bytes the first says little, the others more.
         0xe0..=0xef => 3.0,
-        0x80..=0xbf => 3.0,
+        0x80..=0xbf => 3.7,
         _ => 11.5,
     }
 }

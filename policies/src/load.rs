@@ -37,8 +37,9 @@ pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
     unique(&rules, &mut faults);
     named(path, &form, &rules, &mut faults);
     rules.retain(|rule| !form.disable.iter().any(|id| id.value == rule.info.id));
-    let engine = engine(rules, &mut faults).map_err(|reason| fault(path, 1, "packs", reason))?;
+    let mut engine = engine(rules, &mut faults).map_err(|reason| fault(path, 1, "packs", reason))?;
     faults.extend(unproved(&engine));
+    engine.forget();
     if !faults.is_empty() {
         return Err(PolicyError::Faults(faults));
     }

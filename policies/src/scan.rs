@@ -37,6 +37,11 @@ pub(crate) struct Engine {
     scratches: Pool<Scratch, NewScratch>,
 }
 
+fn scratches(matchers: &Matchers) -> Pool<Scratch, NewScratch> {
+    let (patterns, kinds) = (matchers.all.len(), matchers.called.len());
+    Pool::new(Box::new(move || Scratch::new(patterns, kinds)))
+}
+
 /// Something one rule found.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Candidate {
@@ -62,9 +67,13 @@ impl Engine {
     pub(crate) fn new(rules: Vec<Rule>, matchers: Matchers) -> Self {
         let words = |rule: &Rule| rule.variants.iter().map(|variant| variant.context.as_ref().map(ContextWords::new)).collect();
         let context = rules.iter().map(words).collect();
-        let (patterns, kinds) = (matchers.all.len(), matchers.called.len());
-        let scratches: NewScratch = Box::new(move || Scratch::new(patterns, kinds));
-        Self { rules, matchers, context, scratches: Pool::new(scratches) }
+        let scratches = scratches(&matchers);
+        Self { rules, matchers, context, scratches }
+    }
+
+    /// Forgets what was learnt from texts so far, as after the examples: each of them met states that other texts hardly meet.
+    pub(crate) fn forget(&mut self) {
+        self.scratches = scratches(&self.matchers);
     }
 
     /// Finds all candidates that start at raw byte `from` or later and score `threshold` or more, for the rules that are `active`.

@@ -125,10 +125,33 @@ fn anything_beyond_ascii(class: Class) -> Hir {
     Hir::alternation(ways)
 }
 
+/// The class itself, or one that takes every character beyond ASCII where it takes many of them.
+pub(crate) fn widened(class: &Class) -> Hir {
+    const FEW: usize = 4;
+    match class {
+        Class::Unicode(unicode) if unicode.ranges().iter().filter(|range| range.end() >= '\u{80}').count() > FEW => {
+            let mut wide = unicode.clone();
+            wide.push(ClassUnicodeRange::new('\u{80}', char::MAX));
+            anything_beyond_ascii(Class::Unicode(wide))
+        }
+        class => Hir::class(class.clone()),
+    }
+}
+
 /// Returns true for what [`anything_beyond_ascii`] makes: one character, whatever it takes to write it.
 pub(crate) fn is_one_character(hir: &Hir) -> bool {
-    let properties = hir.properties();
-    matches!(hir.kind(), HirKind::Alternation(_)) && properties.minimum_len() == Some(1) && properties.maximum_len() == Some(4)
+    matches!(hir.kind(), HirKind::Alternation(ways) if is_one_character_of(ways))
+}
+
+/// The same for the alternatives.
+pub(crate) fn is_one_character_of(ways: &[Hir]) -> bool {
+    let begins_above = |way: &Hir, byte| match way.kind() {
+        HirKind::Concat(parts) => {
+            matches!(parts[0].kind(), HirKind::Class(Class::Bytes(class)) if class.ranges().first().is_some_and(|range| range.start() == byte))
+        }
+        _ => false,
+    };
+    ways.last().is_some_and(|way| begins_above(way, 0xf0))
 }
 
 fn ascii_look(look: Look) -> Look {
