@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use sha2::{Digest, Sha256};
+
 use crate::check::Check;
 
 /// Name and check, for `check:` in a pack.
