@@ -5,11 +5,11 @@
 //! together with the cores of all other patterns. Each announcement says how far before it a match may begin.
 
 use regex_syntax::hir::literal::Extractor;
-use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Repetition};
+use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
 
 use crate::first::{Bytes, from_first};
 use crate::frequency::rate;
-use crate::literals::LITERAL_BYTES_MIN;
+use crate::literals::{LITERAL_BYTES_MIN, LONG_RUN_BYTES_MIN};
 use crate::pack::Variant;
 use crate::syntax;
 
@@ -19,6 +19,8 @@ const LITERAL_BYTES_MAX: usize = 20;
 const CHEAP: f64 = 0.05;
 /// What one more literal costs, in the same measure: another window that other text may be taken for.
 const LITERAL_COST: f64 = 8e-5;
+/// What a pattern costs that long runs of letters and digits announce, in the same measure; ordinary text hardly has them.
+const LONG_RUN_COST: f64 = 0.02;
 /// What a pattern costs that runs over the whole text, in the same measure.
 const NOTHING_COST: f64 = 6.0;
 /// Parts of a pattern that are looked at.
@@ -47,7 +49,8 @@ pub(crate) struct Around {
 pub(crate) enum Announcement {
     /// One of these literals, in lower case.
     Literals { literals: Vec<Vec<u8>>, around: Around },
-    /// One of these bytes; `0` stands for a digit that begins a run of them, `A` for a capital or digit that begins a run of those.
+    /// One of these bytes; `0` stands for a digit that begins a run of them, `A` for a capital or digit that begins a run of those,
+    /// `a` for a long run of letters and digits.
     Bytes { bytes: Vec<u8>, around: Around },
     /// Nothing: the pattern runs over the whole text.
     Nothing,
@@ -68,6 +71,8 @@ pub(crate) fn plan(hir: Hir, variant: &Variant, max: usize) -> Vec<Plan> {
 
 /// Alternations inside one another that are taken apart.
 const SPLITS_MAX: usize = 1;
+/// A pattern with a longer match, in bytes, stays together: taking it apart would multiply something large.
+const SPLIT_BYTES_MAX: usize = 400;
 /// Alternations of one pattern that are looked at.
 const ALTERNATIONS_MAX: usize = 3;
 /// Alternations with more ways than this stay together.
@@ -76,7 +81,7 @@ const SPLIT_WAYS_MAX: usize = 32;
 fn planned(hir: Hir, variant: &Variant, max: usize, splits: usize) -> Vec<Plan> {
     let (announcement, cost) = cheapest(&hir, variant, max);
     let together = Plan { hir, announcement, cost };
-    if splits == 0 || cost < CHEAP {
+    if splits == 0 || cost < CHEAP || max > SPLIT_BYTES_MAX {
         return vec![together];
     }
     let mut best = vec![together];
@@ -167,6 +172,13 @@ fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
         let work = chance(&around.after) * verification(around.reach, max, passes);
         let cost = bytes.iter().map(|&byte| byte_rate(byte)).sum::<f64>() * (2.0 + work);
         best.offer(Announcement::Bytes { bytes, around }, cost);
+    }
+    if let HirKind::Look(Look::WordAscii | Look::WordStartAscii) = parts[0].kind()
+        && run_min(&parts[1..]) >= LONG_RUN_BYTES_MIN
+    {
+        let reach = Reach { min: 0, max: 0 };
+        let around = Around { reach, before: Hir::empty(), after: first_parts(&parts) };
+        best.offer(Announcement::Bytes { bytes: vec![b'a'], around }, LONG_RUN_COST);
     }
     if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
         let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
@@ -259,6 +271,35 @@ fn any_case(literal: &[u8]) -> Hir {
         Hir::class(Class::Bytes(ClassBytes::new(ranges)))
     };
     Hir::concat(literal.iter().map(byte).collect())
+}
+
+/// Returns how many letters and digits every match of these parts begins with, at least.
+fn run_min(parts: &[Hir]) -> usize {
+    let mut bytes = 0;
+    for part in parts {
+        if !is_run(part) {
+            break;
+        }
+        bytes += part.properties().minimum_len().unwrap_or(0);
+    }
+    bytes
+}
+
+/// Returns true when a match consists of letters and digits.
+fn is_run(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => literal.0.iter().all(u8::is_ascii_alphanumeric),
+        HirKind::Class(Class::Unicode(class)) => {
+            class.is_ascii() && class.ranges().iter().all(|range| (range.start()..=range.end()).all(|c| c.is_ascii_alphanumeric()))
+        }
+        HirKind::Class(Class::Bytes(class)) => {
+            class.ranges().iter().all(|range| (range.start()..=range.end()).all(|byte| byte.is_ascii_alphanumeric()))
+        }
+        HirKind::Capture(capture) => is_run(&capture.sub),
+        HirKind::Repetition(repetition) => is_run(&repetition.sub),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().all(is_run),
+    }
 }
 
 /// Lists the bytes that might announce a pattern: digits (as `0`), codes (as `A`), and each small set of punctuation that it names.

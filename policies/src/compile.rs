@@ -51,7 +51,7 @@ pub(crate) struct Matchers {
     pub all: Vec<Matcher>,
     /// Finds every literal and every announcing byte.
     pub literals: Literals,
-    /// What is called by literals (0), digits (1), codes (2), and by byte class n (n).
+    /// What is called by literals (0), digits (1), codes (2), long runs (3), and by byte class n (n).
     pub called: Vec<Called>,
     /// Matchers that nothing announces: they run over the whole text.
     pub everywhere: Vec<usize>,
@@ -140,7 +140,8 @@ impl Seen {
             classes[usize::from(b'0')..=usize::from(b'9')].fill(DIGIT_CLASS);
             classes[usize::from(b'A')..=usize::from(b'Z')].fill(CODE_CLASS);
         }
-        let mut called = vec![call(self.literals)?, call(digits)?, call(codes)?];
+        let long = bytes.remove(&b'a').unwrap_or_default();
+        let mut called = vec![call(self.literals)?, call(digits)?, call(codes)?, call(long)?];
         for (byte, found) in bytes.into_iter().take(CLASSES_MAX - called.len()) {
             classes[usize::from(byte)] = called.len() as u8;
             called.push(call(found)?);

@@ -39,6 +39,9 @@ struct Free {
 
 /// Returns what is left of a pattern from its first byte of the set on; `None` when a match may do without, or there are too many ways.
 pub(crate) fn from_first(hir: &Hir, set: &Bytes) -> Option<First> {
+    if may_do_without(hir, set) {
+        return None;
+    }
     let first = first(hir, set);
     (first.free.is_none() && (1..=WAYS_MAX).contains(&first.ways.len())).then_some(first)
 }
@@ -49,7 +52,26 @@ fn free(min: usize, max: usize, is_open: bool) -> First {
     First { free: Some(Free { min, max, is_open }), ..NEVER }
 }
 
+/// Returns true when some match has no byte of the set.
+fn may_do_without(hir: &Hir, set: &Bytes) -> bool {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => !literal.0.iter().any(|&byte| set[byte as usize]),
+        HirKind::Class(class) => of_class(class, hir, set).free.is_some(),
+        HirKind::Capture(capture) => may_do_without(&capture.sub, set),
+        HirKind::Repetition(repetition) => repetition.min == 0 || may_do_without(&repetition.sub, set),
+        HirKind::Alternation(ways) => ways.iter().any(|way| may_do_without(way, set)),
+        HirKind::Concat(parts) => parts.iter().all(|part| may_do_without(part, set)),
+    }
+}
+
 fn first(hir: &Hir, set: &Bytes) -> First {
+    let first = ways_to(hir, set);
+    // Too many ways: as if a match may do without, which nothing is made of.
+    if first.ways.len() > WAYS_MAX { free(0, usize::MAX, true) } else { first }
+}
+
+fn ways_to(hir: &Hir, set: &Bytes) -> First {
     match hir.kind() {
         HirKind::Empty => free(0, 0, true),
         HirKind::Look(look) => {
@@ -145,6 +167,9 @@ fn of_concat(parts: &[Hir], set: &Bytes) -> First {
             all.before.0 = all.before.0.min(so_far.min.saturating_add(part.before.0));
             all.before.1 = all.before.1.max(so_far.max.saturating_add(part.before.1));
             all.is_open |= so_far.is_open && part.is_open;
+        }
+        if all.ways.len() > WAYS_MAX {
+            return all;
         }
         let Some(free) = part.free else { return all };
         so_far.min = so_far.min.saturating_add(free.min);

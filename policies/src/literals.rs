@@ -30,6 +30,10 @@ pub(crate) const NO_CLASS: u8 = 0;
 pub(crate) const DIGIT_CLASS: u8 = 1;
 /// Class of capitals and digits together, told of where a run of them begins.
 pub(crate) const CODE_CLASS: u8 = 2;
+/// Class of letters and digits, told of where a run of at least [`LONG_RUN_BYTES_MIN`] begins.
+pub(crate) const LONG_CLASS: u8 = 3;
+/// Shortest run of letters and digits that is told of, in bytes; no word is as long.
+pub(crate) const LONG_RUN_BYTES_MIN: usize = 25;
 
 /// One window of one literal.
 struct Entry {
@@ -143,6 +147,26 @@ impl Literals {
         }
     }
 
+    /// Calls `found` where a long run of letters and digits begins, at `from` or later.
+    pub(crate) fn long_runs(text: &[u8], from: usize, mut found: impl FnMut(usize)) {
+        const BLOCK: usize = 8;
+        let is_run = |block: &[u8]| block.iter().rev().all(u8::is_ascii_alphanumeric);
+        let mut behind = from;
+        // A run of 25 holds two whole blocks in a row, wherever it begins.
+        for (block, pair) in text[from..].chunks_exact(BLOCK).zip(text[from..].chunks_exact(BLOCK).skip(1)).enumerate() {
+            let at = from + block * BLOCK;
+            if at < behind || !is_run(pair.0) || !is_run(pair.1) {
+                continue;
+            }
+            let before = text[..at].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            let after = text[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            behind = at + after;
+            if before + after >= LONG_RUN_BYTES_MIN && at - before >= from {
+                found(at - before);
+            }
+        }
+    }
+
     #[inline(always)]
     fn look_at(&self, bytes: &[u8; 4], before: u8, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) -> u8 {
         let window = window4(bytes);
@@ -227,6 +251,21 @@ mod tests {
         assert_eq!(seen(&[], "12 a@3", 0).1, [(1, 0), (2, 0), (3, 4), (1, 5), (2, 5)]);
         assert_eq!(seen(&[], "AB1 c", 0).1, [(2, 0), (1, 2)]);
         assert_eq!(seen(&[], "123", 1).1, [], "the run began before");
+    }
+
+    #[test]
+    fn long_runs_are_told_of_where_they_begin() {
+        let runs = |text: &str, from| {
+            let mut runs = Vec::new();
+            Literals::long_runs(text.as_bytes(), from, |at| runs.push(at));
+            runs
+        };
+        for offset in 0..20 {
+            let text = format!("{}{} and {}", " ".repeat(offset), "a".repeat(25), "b1".repeat(30));
+            assert_eq!(runs(&text, 0), [offset, offset + 30], "{offset}");
+            assert_eq!(runs(&text, offset + 1), [offset + 30], "the first run began before");
+        }
+        assert_eq!(runs(&"a".repeat(24), 0), []);
     }
 
     proptest! {

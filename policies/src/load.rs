@@ -135,6 +135,7 @@ fn unproved(engine: &Engine) -> Vec<Fault> {
         prove("must_match", &rule.must_match, &found, "is not found");
         prove("weak_match", &rule.weak_match, &weak, "is not found with a score below 0.5");
         prove("must_not_match", &rule.must_not_match, &|text| !found(text), "is found");
+        engine.forget_rule(index);
         if !Direction::ALL.iter().any(|&direction| rule.scope.holds_any(direction)) {
             faults.push(rule.fault("applies to no text"));
         }

@@ -14,7 +14,7 @@ use regex_automata::{Anchored, Input};
 use crate::announce::STARTS_TRIED;
 use crate::automaton::Scratch;
 use crate::compile::{Lead, Matcher, Matchers};
-use crate::literals::Sight;
+use crate::literals::{LONG_CLASS, Literals, Sight};
 use crate::pack::{Rule, Variant};
 use crate::view::{Views, boundary_up};
 use crate::words::{ContextWords, spaced};
@@ -35,6 +35,15 @@ pub(crate) struct Engine {
     /// For each rule, for each of its variants.
     pub context: Vec<Vec<Option<ContextWords>>>,
     scratches: Pool<Scratch, NewScratch>,
+}
+
+impl Engine {
+    /// Forgets the states that a rule's own patterns met in its examples.
+    pub(crate) fn forget_rule(&self, rule: usize) {
+        let mut scratch = self.scratches.get();
+        let own = self.matchers.all.iter().zip(&mut scratch.patterns).filter(|(matcher, _)| matcher.rule == rule);
+        own.for_each(|(_, states)| *states = None);
+    }
 }
 
 fn scratches(matchers: &Matchers) -> Pool<Scratch, NewScratch> {
@@ -109,6 +118,9 @@ impl Engine {
         let matchers = &self.matchers;
         let mut seeing = Seeing { matchers, text: text.as_bytes(), from, active, scratch, windows: Vec::new(), literal_at: usize::MAX };
         matchers.literals.look(text.as_bytes(), from, &mut seeing);
+        if !matchers.called[usize::from(LONG_CLASS)].leads.is_empty() {
+            Literals::long_runs(text.as_bytes(), from, |at| seeing.call(usize::from(LONG_CLASS), at));
+        }
         let mut windows = seeing.windows;
         for &matcher in &matchers.everywhere {
             if active[matchers.all[matcher].rule] {
