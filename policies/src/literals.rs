@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(runs(&text, 0), [offset, offset + 30], "{offset}");
             assert_eq!(runs(&text, offset + 1), [offset + 30], "the first run began before");
         }
-        assert_eq!(runs(&"a".repeat(24), 0), []);
+        assert!(runs(&"a".repeat(24), 0).is_empty());
     }
 
     proptest! {
