@@ -10,7 +10,7 @@ use crate::redact::redact;
 pub struct Decision {
     /// The action in force.
     pub action: Action,
-    /// The action `mode: enforce` would take.
+    /// The action that would be in force if nothing were only monitored.
     pub intended: Action,
     /// The worst severity found.
     pub severity: Option<Severity>,
@@ -101,32 +101,37 @@ pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], si
     let all = || findings.iter().flatten();
     let severity = all().map(|finding| finding.rule.severity).max();
     let (guard, failed_open) = guard_action(policy.guard(), signal);
-    let unredactable =
-        texts.iter().zip(findings).any(|(text, found)| !text.redactable && found.iter().any(|finding| finding.action == Action::Redact));
-    let rules = all().map(|finding| finding.action).max().unwrap_or(Action::Allow);
-    let reason = if rules == Action::Block {
-        Some(RefusalReason::Rule)
-    } else if unredactable || texts.len() != findings.len() {
-        Some(RefusalReason::Unredactable)
-    } else if guard == Action::Block {
-        Some(match signal {
-            ModelSignal::Scored { .. } => RefusalReason::Model,
-            _ => RefusalReason::GuardUnavailable,
-        })
-    } else {
-        None
+    // What comes out when this is taken for the action of each finding.
+    let verdict = |taken: &dyn Fn(&Finding) -> Action| {
+        let rules = all().map(taken).max().unwrap_or(Action::Allow);
+        let is_stuck =
+            |(text, found): (&Text<'_>, &Vec<Finding>)| !text.redactable && found.iter().any(|finding| taken(finding).rewrites());
+        let reason = if rules == Action::Block {
+            Some(RefusalReason::Rule)
+        } else if texts.len() != findings.len() || texts.iter().zip(findings).any(is_stuck) {
+            Some(RefusalReason::Unredactable)
+        } else if guard == Action::Block {
+            Some(match signal {
+                ModelSignal::Scored { .. } => RefusalReason::Model,
+                _ => RefusalReason::GuardUnavailable,
+            })
+        } else {
+            None
+        };
+        (if reason.is_some() { Action::Block } else { rules.max(guard) }, reason)
     };
-    let intended = if reason.is_some() { Action::Block } else { rules.max(guard) };
+    let (intended, _) = verdict(&|finding| finding.action);
+    let (in_force, reason) = verdict(&Finding::in_force);
     let action = match policy.mode() {
-        Mode::Enforce => intended,
-        Mode::Monitor => intended.min(Action::Flag),
+        Mode::Enforce => in_force,
+        Mode::Monitor => in_force.min(Action::Flag),
     };
     let outcome = match reason {
         Some(reason) if action == Action::Block => {
             let found: Vec<Finding> = findings.iter().flatten().cloned().collect();
             Outcome::Refuse(refusal(&found, reason))
         }
-        _ => Outcome::Forward(cleared(texts, findings, action)),
+        _ => Outcome::Forward(cleared(policy, texts, findings, action)),
     };
     // In monitor mode a classifier that gave no answer lets the text pass too.
     let failed_open = failed_open || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
@@ -134,10 +139,11 @@ pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], si
 }
 
 /// Redacts what is to be redacted, when that is the action in force.
-fn cleared(texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action) -> Cleared {
+fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action) -> Cleared {
     let redacted = texts.iter().zip(findings).map(|(text, found)| {
-        let due = action == Action::Redact && found.iter().any(|finding| finding.action == Action::Redact);
-        due.then(|| redact(text.text, text.encoding, found, Action::Redact))
+        let due = || found.iter().filter(|finding| finding.in_force().rewrites());
+        (action.rewrites() && due().next().is_some())
+            .then(|| redact(text.text, text.encoding, due(), &mut |finding, piece| policy.shown(finding, piece, text.encoding)))
     });
     Cleared { redacted: redacted.collect() }
 }
@@ -161,8 +167,8 @@ fn guard_action(guard: GuardForm, signal: &ModelSignal) -> (Action, bool) {
 /// Names the rules that stand in the way: those that block, or, where nothing can be rewritten, those that would redact.
 pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     let in_the_way = |finding: &&Finding| match reason {
-        RefusalReason::Rule => finding.action == Action::Block,
-        RefusalReason::Unredactable => finding.action >= Action::Redact,
+        RefusalReason::Rule => finding.in_force() == Action::Block,
+        RefusalReason::Unredactable => finding.in_force().hides(),
         RefusalReason::Model | RefusalReason::GuardUnavailable => false,
     };
     let found: Vec<&Finding> = findings.iter().filter(in_the_way).collect();
@@ -193,6 +199,7 @@ rules:
         std::fs::write(folder.path().join("p.yaml"), PACK).unwrap();
         let path = folder.path().join("policy.yaml");
         let actions = "actions: { request: { pii: redact, injection: block, sensitive: flag } }";
+        let actions = if extra.contains("actions:") { "" } else { actions };
         std::fs::write(&path, format!("name: p\npacks: [p.yaml]\n{actions}\n{extra}\n")).unwrap();
         Policy::load(&path).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -268,5 +275,52 @@ rules:
             assert!(decision.intended >= Action::Redact);
             assert!(matches!(decision.outcome, Outcome::Forward(cleared) if cleared.redacted(0).is_none()));
         }
+    }
+
+    #[test]
+    fn a_rule_that_is_only_watched_is_recorded_and_not_carried_out() {
+        let policy = policy("rules: { name-a: { monitor: true }, NAME_B: { monitor: true } }");
+        for (text, intended) in [("alpha", Action::Redact), ("bravo", Action::Block)] {
+            let decision = decided(&policy, true, &[text], &ModelSignal::Skipped);
+            assert_eq!((decision.action, decision.intended), (Action::Flag, intended));
+            assert!(matches!(decision.outcome, Outcome::Forward(cleared) if cleared.redacted(0).is_none()));
+            assert_eq!(decided(&policy, false, &[text], &ModelSignal::Skipped).action, Action::Flag);
+        }
+        let other = decided(&policy, true, &["bravo and charlie"], &ModelSignal::Skipped);
+        assert_eq!((other.action, other.intended), (Action::Flag, Action::Block));
+    }
+
+    #[test]
+    fn cases_look_at_score_and_role_and_a_rule_may_have_a_threshold_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = "
+pack: p
+rules:
+  - { id: WEAK, title: t, category: pii, severity: high, literals: [alpha], score: 0.4, context: { words: [name], boost: 0.5 }, why: w,
+      must_match: [name alpha], weak_match: [alpha], must_not_match: [x] }
+  - { id: LONG, title: t, category: pii, severity: low, pattern: 'al.{0,20}beta', score: 0.4, context: { words: [name], boost: 0.5 }, why: w,
+      must_match: [name al beta], weak_match: [al beta], must_not_match: [x] }
+";
+        std::fs::write(folder.path().join("p.yaml"), pack).unwrap();
+        let path = folder.path().join("policy.yaml");
+        let load = |rules: &str| {
+            let cases = "[{ roles: [system], action: allow }, { score_min: 0.8, action: block }, { action: redact }]";
+            std::fs::write(&path, format!("name: p\npacks: [p.yaml]\nactions: {{ request: {{ pii: {cases} }} }}\n{rules}")).unwrap();
+            Policy::load(&path).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let found = |policy: &Policy, role, text| {
+            let text = Text { role, encoding: Encoding::Plain, redactable: true, text };
+            let findings = policy.screen(Direction::Request, &text);
+            findings.iter().map(|finding| (finding.rule.id.clone(), finding.action)).collect::<Vec<_>>()
+        };
+        let usual = load("");
+        assert_eq!(found(&usual, Role::User, "alpha"), []);
+        assert_eq!(found(&usual, Role::User, "name alpha"), [("WEAK".to_owned(), Action::Block)]);
+        assert_eq!(found(&usual, Role::System, "name alpha"), []);
+        let lower = load("rules: { WEAK: { threshold: 0.3 } }");
+        assert_eq!(found(&lower, Role::User, "alpha"), [("WEAK".to_owned(), Action::Redact)]);
+        // The other rule keeps its threshold, and what is too weak for it hides nothing.
+        assert_eq!(found(&lower, Role::User, "al beta"), []);
+        assert_eq!(found(&lower, Role::User, "al name al beta"), [("LONG".to_owned(), Action::Block)]);
     }
 }

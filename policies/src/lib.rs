@@ -1,6 +1,7 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
 mod check;
+mod choice;
 mod compile;
 mod decide;
 mod error;
@@ -19,12 +20,16 @@ mod scan;
 #[cfg(test)]
 mod shipped;
 mod stream;
+mod style;
 mod syntax;
+mod value;
 mod view;
 mod words;
 
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
 pub use error::{Fault, PolicyError};
-pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
+pub use model::{
+    Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
+};
 pub use policy::{Policy, TestFailure};
 pub use stream::{Step, StreamScreen};

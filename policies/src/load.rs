@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
+use crate::choice::ChoiceForm;
 use crate::compile;
 use crate::error::{Fault, PolicyError};
-use crate::model::{Direction, Encoding};
+use crate::model::{Action, Category, Direction, Encoding, Redaction};
 use crate::pack::{self, Example, RULES_MAX, Rule};
 use crate::policy::{Loaded, Policy};
 use crate::policy_form::PolicyForm;
 use crate::scan::Engine;
+use crate::style::{KEY_BYTES_MIN, Key};
 use crate::view::Views;
 use crate::words::ContextWords;
 
@@ -20,11 +23,15 @@ const EXAMPLE_THRESHOLD: f32 = 0.5;
 /// Most of an example that an error shows, in characters.
 const EXAMPLE_SHOWN: usize = 80;
 
+/// Gives the value of an environment variable.
+pub(crate) type Variable<'v> = dyn Fn(&str) -> Option<Zeroizing<String>> + 'v;
+
 /// Loads a policy and the packs it names.
-pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
+pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, PolicyError> {
     let yaml = pack::read(path)?;
     let form: PolicyForm = pack::from_yaml(path, &yaml)?;
     let mut faults = settings(path, &form);
+    let key = key(path, &form, variable, &mut faults);
     let mut hash = Sha256::new();
     absorb(&mut hash, &yaml);
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -44,7 +51,7 @@ pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
         return Err(PolicyError::Faults(faults));
     }
     let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { form, engine, version }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+    Policy::new(Loaded { form, engine, version, key }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
 }
 
 impl From<Fault> for PolicyError {
@@ -75,7 +82,66 @@ fn settings(path: &Path, form: &PolicyForm) -> Vec<Fault> {
         let reason = "flag_at and block_at must be between 0 and 1, flag_at not above block_at";
         faults.push(fault(path, 1, "guard", reason.into()));
     }
+    for direction in Direction::ALL {
+        for (category, choice) in form.actions.of(direction) {
+            let subject = format!("actions.{}.{}", direction.as_str(), category.as_str());
+            choices(path, choice.referenced.line(), &subject, direction, &choice.value, &mut faults);
+        }
+    }
+    for (id, own) in &form.rules {
+        let line = own.referenced.line();
+        if own.value.threshold.is_some_and(|threshold| !unit.contains(&threshold)) {
+            faults.push(fault(path, line, &format!("rules.{id}.threshold"), "must be between 0 and 1".into()));
+        }
+        if form.disable.iter().any(|disabled| disabled.value == *id) {
+            faults.push(fault(path, line, &format!("rules.{id}"), "the rule is also listed under disable; keep one of the two".into()));
+        }
+        for direction in Direction::ALL {
+            if let Some(choice) = own.value.of(direction) {
+                choices(path, line, &format!("rules.{id}.{}", direction.as_str()), direction, choice, &mut faults);
+            }
+        }
+    }
     faults
+}
+
+/// Reads the key that the policy's styles of redaction need.
+fn key(path: &Path, form: &PolicyForm, variable: &Variable<'_>, faults: &mut Vec<Fault>) -> Option<Key> {
+    let keyed = |style: Redaction| matches!(style, Redaction::Hash | Redaction::Synthetic);
+    let Some(name) = &form.redaction.key_env else {
+        if let Some(category) = Category::ALL.into_iter().find(|category| form.redaction.of(*category).is_some_and(keyed)) {
+            faults.push(fault(path, 1, &format!("redaction.{}", category.as_str()), KEY_MISSING.into()));
+        }
+        for (id, own) in form.rules.iter().filter(|(_, own)| own.value.redaction.is_some_and(|style| keyed(style.0))) {
+            faults.push(fault(path, own.referenced.line(), &format!("rules.{id}.redaction"), KEY_MISSING.into()));
+        }
+        return None;
+    };
+    let (line, name) = (name.referenced.line(), &name.value);
+    let Some(secret) = variable(name) else {
+        let reason = format!("the environment has no variable `{name}`; export it before the start");
+        faults.push(fault(path, line, "redaction.key_env", reason));
+        return None;
+    };
+    let key = Key::new(secret);
+    if key.is_none() {
+        let reason = format!("the variable `{name}` holds less than {KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes a good key");
+        faults.push(fault(path, line, "redaction.key_env", reason));
+    }
+    key
+}
+
+const KEY_MISSING: &str = "hash and synthetic need a key: name the environment variable that holds it under redaction.key_env";
+
+/// Finds what cannot be meant in one choice of actions.
+fn choices(path: &Path, line: u64, subject: &str, direction: Direction, choice: &ChoiceForm, faults: &mut Vec<Fault>) {
+    for (own_line, reason) in choice.contradictions() {
+        faults.push(fault(path, own_line.unwrap_or(line), subject, reason));
+    }
+    if direction == Direction::Response && choice.actions().contains(&Action::Pseudonymize) {
+        let reason = "an answer is where pseudonyms are put back, so nothing can be pseudonymized in it; write redact";
+        faults.push(fault(path, line, subject, reason.into()));
+    }
 }
 
 /// Finds ids used twice, and too many rules.
@@ -156,7 +222,12 @@ mod tests {
         std::fs::write(folder.path().join("p.yaml"), pack).unwrap();
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, policy).unwrap();
-        match load(&path) {
+        let variable = |name: &str| match name {
+            "GOOD_KEY" => Some(Zeroizing::new("0123456789abcdef".to_owned())),
+            "SHORT_KEY" => Some(Zeroizing::new("0123".to_owned())),
+            _ => None,
+        };
+        match load(&path, &variable) {
             Ok(_) => String::new(),
             Err(error) => error.to_string().replace(&format!("{}/", folder.path().display()), ""),
         }
@@ -214,11 +285,37 @@ mod tests {
             ("name: p\npacks: [p.yaml]\nrules: { S: { request: block } }\n", "no pack has a rule S"),
             ("name: p\npacks: [p.yaml]\nthreshold: 2\n", "threshold: must be between"),
             ("name: p\npacks: [p.yaml]\nmodus: monitor\n", "modus"),
+            (
+                "name: p\npacks: [p.yaml]\nactions: { request: { pii: { low: block, high: flag } } }\n",
+                "policy.yaml:3: actions.request.pii: high is milder than low",
+            ),
+            (
+                "name: p\npacks: [p.yaml]\nactions:\n  request:\n    pii:\n      - { action: flag }\n      - { severity: low, action: block }\n",
+                "policy.yaml:7: actions.request.pii: this case is never reached: the one in line 6",
+            ),
+            ("name: p\npacks: [p.yaml]\nactions: { response: { pii: pseudonymize } }\n", "actions.response.pii: an answer is where"),
+            ("name: p\npacks: [p.yaml]\nactions: { request: { pii: flag, pii: block } }\n", "duplicate"),
+            ("name: p\npacks: [p.yaml]\ndisable: [R]\nrules: { R: { request: block } }\n", "also listed under disable"),
+            ("name: p\npacks: [p.yaml]\nredaction: { pii: hash }\n", "redaction.pii: hash and synthetic need a key"),
+            ("name: p\npacks: [p.yaml]\nrules: { R: { redaction: synthetic } }\n", "policy.yaml:3: rules.R.redaction: hash and"),
+            ("name: p\npacks: [p.yaml]\nredaction: { key_env: NO_KEY }\n", "policy.yaml:3: redaction.key_env: the environment has no"),
+            ("name: p\npacks: [p.yaml]\nredaction: { key_env: SHORT_KEY }\n", "`SHORT_KEY` holds less than 16 bytes"),
+            ("name: p\npacks: [p.yaml]\nredaction: { pii: { style: tag, keep: 3 } }\n", "only a mask"),
+            ("name: p\npacks: [p.yaml]\nredaction: { pii: maks }\n", "maks"),
+            ("name: p\npacks: [p.yaml]\nrules: { R: { threshold: 1.5 } }\n", "policy.yaml:3: rules.R.threshold: must be between"),
+            ("name: p\npacks: [p.yaml]\nactions: { request: { pii: blok } }\n", "policy.yaml:3"),
             ("name: p\npacks: [p.yaml]\nguard: { flag_at: 0.9, block_at: 0.5 }\n", "flag_at not above block_at"),
         ] {
             let error = error(policy, &pack);
             assert!(error.contains(expected), "{policy}: {error}");
         }
+    }
+
+    #[test]
+    fn every_style_of_redaction_loads() {
+        let pack = rule("pattern: 'abc\\d'");
+        let styles = "redaction: { key_env: GOOD_KEY, pii: { style: mask, keep: 2 }, secret: hash, sensitive: synthetic }";
+        assert_eq!(error(&format!("{POLICY}{styles}\nrules: {{ R: {{ redaction: tag }} }}\n"), &pack), "");
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use zeroize::Zeroizing;
+
+use crate::choice::Cases;
 use crate::decide::decide;
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::load;
-use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Text, Unscreenable};
+use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
 use crate::policy_form::{GuardForm, PolicyForm};
-use crate::resolve::resolve;
+use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
+use crate::style::{self, Key};
 use crate::view::Views;
 
 /// A compiled policy; immutable, shared as `Arc<Policy>`.
@@ -18,10 +22,43 @@ pub struct Policy {
     form: PolicyForm,
     version: String,
     engine: Engine,
-    /// For each rule: what is done on a request, and on a response.
-    actions: Vec<[Action; 2]>,
+    /// For each rule, what the policy says of it.
+    plans: Vec<Plan>,
+    /// The thresholds that rules have, each once.
+    thresholds: Vec<f32>,
+    /// The key of keyed hashes and synthetic values, where the policy names one.
+    key: Option<Key>,
     /// For requests and for responses: what a stream holds back.
     holds: [OnceLock<Option<Hold>>; 2],
+}
+
+/// What the policy says of one rule.
+struct Plan {
+    /// What is done on a request, and on a response.
+    cases: [Cases; 2],
+    /// Least score of a finding.
+    threshold: f32,
+    /// Whether it is only watched.
+    monitored: bool,
+    /// What takes the place of what is redacted.
+    redaction: Redaction,
+}
+
+impl Plan {
+    fn new(form: &PolicyForm, info: &RuleInfo) -> Self {
+        let own = form.rules.get(&info.id).map(|own| &own.value);
+        let cases = |direction| {
+            let of_category = || form.actions.of(direction).get(&info.category).map(|choice| &choice.value);
+            let choice = own.and_then(|own| own.of(direction)).or_else(of_category);
+            choice.map(|choice| choice.cases(info.severity)).unwrap_or_default()
+        };
+        Self {
+            cases: Direction::ALL.map(cases),
+            threshold: own.and_then(|own| own.threshold).unwrap_or(form.threshold),
+            monitored: own.and_then(|own| own.monitor).unwrap_or(false),
+            redaction: own.and_then(|own| own.redaction).map(|style| style.0).or(form.redaction.of(info.category)).unwrap_or_default(),
+        }
+    }
 }
 
 /// What loading has put together.
@@ -29,6 +66,7 @@ pub(crate) struct Loaded {
     pub form: PolicyForm,
     pub engine: Engine,
     pub version: String,
+    pub key: Option<Key>,
 }
 
 /// One of the policy's own tests that did not come out as written.
@@ -58,20 +96,24 @@ impl Policy {
     /// # Errors
     /// Everything wrong with the files, each with file, line, rule and reason.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        load::load(path)
+        Self::load_with(path, &|name| std::env::var(name).ok().map(Zeroizing::new))
+    }
+
+    /// Does the same with other surroundings: `variable` gives the value of an environment variable.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<Zeroizing<String>>) -> Result<Policy, PolicyError> {
+        load::load(path, variable)
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { form, engine, version } = loaded;
-        let action = |info: &RuleInfo, direction| {
-            let own = form.rules.get(&info.id).and_then(|own| match direction {
-                Direction::Request => own.value.request,
-                Direction::Response => own.value.response,
-            });
-            own.unwrap_or_else(|| form.actions.action(direction, info.category, info.severity))
-        };
-        let actions = engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
-        let policy = Policy { form, version, engine, actions, holds: [OnceLock::new(), OnceLock::new()] };
+        let Loaded { form, engine, version, key } = loaded;
+        let plans: Vec<Plan> = engine.rules.iter().map(|rule| Plan::new(&form, &rule.info)).collect();
+        let mut thresholds: Vec<f32> = plans.iter().map(|plan| plan.threshold).collect();
+        thresholds.sort_by(f32::total_cmp);
+        thresholds.dedup();
+        let policy = Policy { form, version, engine, plans, thresholds, key, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));
@@ -79,8 +121,7 @@ impl Policy {
     }
 
     fn build_hold(&self, direction: Direction) -> Result<Hold, String> {
-        let rules = &self.engine.rules;
-        let active = |rule: usize| rules[rule].scope.holds_any(direction) && self.action(direction, rule) > Action::Allow;
+        let active = |rule: usize| Role::ALL.iter().any(|&role| self.is_active(direction, role, rule));
         Hold::new(self.engine.matchers.all.iter().filter(|matcher| active(matcher.rule)))
     }
 
@@ -156,23 +197,42 @@ impl Policy {
     #[must_use]
     pub fn screen(&self, direction: Direction, text: &Text<'_>) -> Vec<Finding> {
         let views = Views::new(text.text, text.encoding, true);
-        self.resolve(direction, self.candidates(direction, text.role, &views, 0))
+        self.resolve(direction, text.role, self.candidates(direction, text.role, &views, 0))
     }
 
-    /// Returns the text with every finding that is to be redacted or blocked replaced by its rule's tag. This is for people
+    /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
     /// who look at results; what is forwarded comes from [`decide`] only.
     #[must_use]
     pub fn redact(&self, text: &Text<'_>, findings: &[Finding]) -> String {
-        crate::redact::redact(text.text, text.encoding, findings, Action::Redact)
+        crate::redact::redact(text.text, text.encoding, findings.iter().filter(|finding| finding.action.hides()), &mut |finding, piece| {
+            self.shown(finding, piece, text.encoding)
+        })
     }
 
+    /// Returns what takes the place of a finding whose text is `piece`.
+    pub(crate) fn shown(&self, finding: &Finding, piece: &str, encoding: Encoding) -> String {
+        style::shown(finding, piece, encoding, self.key.as_ref())
+    }
+
+    /// Finds what the rules find at `from` or later, each at its own threshold, and leaves out what the policy allows.
     pub(crate) fn candidates(&self, direction: Direction, role: Role, views: &Views<'_>, from: usize) -> Vec<Candidate> {
-        let active = |rule: usize| self.engine.rules[rule].scope.holds(direction, role) && self.action(direction, rule) > Action::Allow;
-        self.engine.candidates(views, from, self.form.threshold, &active)
+        let mut candidates = Vec::new();
+        for &threshold in &self.thresholds {
+            // One search for each threshold: a find that is too weak must not stand in the way of the next one.
+            let active = |rule: usize| self.plans[rule].threshold == threshold && self.is_active(direction, role, rule);
+            candidates.extend(self.engine.candidates(views, from, threshold, &active));
+        }
+        candidates.retain(|candidate| self.action(direction, role, candidate) > Action::Allow);
+        candidates
     }
 
-    pub(crate) fn resolve(&self, direction: Direction, candidates: Vec<Candidate>) -> Vec<Finding> {
-        resolve(candidates, &|rule| (Arc::clone(&self.engine.rules[rule].info), self.action(direction, rule)))
+    pub(crate) fn resolve(&self, direction: Direction, role: Role, candidates: Vec<Candidate>) -> Vec<Finding> {
+        resolve(candidates, &|candidate| Verdict {
+            rule: Arc::clone(&self.engine.rules[candidate.rule].info),
+            action: self.action(direction, role, candidate),
+            monitored: self.plans[candidate.rule].monitored,
+            redaction: self.plans[candidate.rule].redaction,
+        })
     }
 
     /// Returns every example text of every rule.
@@ -183,8 +243,13 @@ impl Policy {
         examples.map(|example| example.text.clone()).collect()
     }
 
-    fn action(&self, direction: Direction, rule: usize) -> Action {
-        self.actions[rule][direction as usize]
+    fn action(&self, direction: Direction, role: Role, candidate: &Candidate) -> Action {
+        self.plans[candidate.rule].cases[direction as usize].action(role, candidate.score)
+    }
+
+    fn is_active(&self, direction: Direction, role: Role, rule: usize) -> bool {
+        let strongest = || self.plans[rule].cases[direction as usize].strongest(role);
+        self.engine.rules[rule].scope.holds(direction, role) && strongest() > Action::Allow
     }
 
     pub(crate) fn guard(&self) -> GuardForm {

@@ -104,7 +104,7 @@ impl StreamScreen {
             return Step::default();
         }
         candidates.retain(|candidate| low(candidate) < cut);
-        let findings = self.policy.resolve(self.direction, candidates);
+        let findings = self.policy.resolve(self.direction, self.role, candidates);
         let keep_from = kept_from(&views, cut);
         let step = self.release(cut, findings);
         self.buffer.drain(..keep_from);
@@ -139,17 +139,19 @@ impl StreamScreen {
     /// Redacts and lets go of everything before `cut`, or before the first finding that blocks.
     fn release(&mut self, cut: usize, mut findings: Vec<Finding>) -> Step {
         let enforced = self.policy.mode() == Mode::Enforce;
-        let blocked = findings.iter().position(|finding| enforced && finding.action == Action::Block);
+        let blocked = findings.iter().position(|finding| enforced && finding.in_force() == Action::Block);
         let end = blocked.map_or(cut, |at| findings[at].span.start);
         if let Some(at) = blocked {
             findings.truncate(at + 1);
             self.refused = true;
         }
         let released = self.released;
-        let spans = findings.iter().filter(|finding| finding.span.start < end);
+        let spans = findings.iter().filter(|finding| finding.span.start < end && finding.in_force().rewrites());
         let spans = spans.map(|finding| (finding.span.start - released..finding.span.end - released, finding));
+        let policy = &self.policy;
+        let mut replace = |finding: &Finding, piece: &str| policy.shown(finding, piece, self.encoding);
         let text = match enforced {
-            true => redact_part(&self.buffer[released..end], self.encoding, spans, Action::Redact, &mut self.json),
+            true => redact_part(&self.buffer[released..end], self.encoding, spans, &mut replace, &mut self.json),
             false => self.buffer[released..end].to_owned(),
         };
         for finding in &mut findings {

@@ -4,7 +4,7 @@
 //! the stream is also looked at put together: once a finding crosses from one piece into the next, the stream is cut off before the
 //! piece that completes it.
 
-use portcullis_policies::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Outcome, Policy, Role, Text, decide};
+use portcullis_policies::{Direction, Encoding, Finding, Mode, ModelSignal, Outcome, Policy, Role, Text, decide};
 
 use super::{Found, Stop};
 
@@ -55,7 +55,7 @@ impl Whole {
     fn crosses(&self, policy: &Policy) -> bool {
         let crossing = |finding: &Finding| self.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end);
         let findings = policy.screen(Direction::Response, &text_of(&self.said, false));
-        findings.iter().any(|finding| finding.action >= Action::Redact && crossing(finding))
+        findings.iter().any(|finding| finding.in_force().hides() && crossing(finding))
     }
 }
 
