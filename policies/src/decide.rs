@@ -3,6 +3,7 @@
 use crate::model::{Action, Category, Finding, Mode, ModelSignal, Severity, Text};
 use crate::policy::Policy;
 use crate::policy_form::{GuardForm, Unavailable};
+use crate::pseudonym::{Issue, Pseudonyms, Restoration};
 use crate::redact::redact;
 
 /// What happens to a request or an answer.
@@ -71,6 +72,7 @@ impl RefusalReason {
 #[derive(Debug)]
 pub struct Cleared {
     redacted: Vec<Option<String>>,
+    restoration: Restoration,
 }
 
 impl Cleared {
@@ -78,6 +80,12 @@ impl Cleared {
     #[must_use]
     pub fn redacted(&self, index: usize) -> Option<&str> {
         self.redacted.get(index)?.as_deref()
+    }
+
+    /// Returns the way back for the pseudonyms in these texts.
+    #[must_use]
+    pub fn restoration(&self) -> Restoration {
+        self.restoration.clone()
     }
 
     /// Returns how many texts were cleared.
@@ -95,9 +103,22 @@ impl Cleared {
 
 /// Decides about `texts`, given one list of findings per text and the classifier's word.
 ///
-/// Texts without a list of findings were not screened, and are refused.
+/// Texts without a list of findings were not screened, and are refused. Pseudonyms are numbered from 1; [`decide_in`] goes on with those of
+/// a conversation.
 #[must_use]
 pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], signal: &ModelSignal) -> Decision {
+    decide_in(policy, texts, findings, signal, &mut Pseudonyms::default())
+}
+
+/// Decides about `texts` as [`decide`] does, in a conversation whose values keep their pseudonyms.
+#[must_use]
+pub fn decide_in(
+    policy: &Policy,
+    texts: &[Text<'_>],
+    findings: &[Vec<Finding>],
+    signal: &ModelSignal,
+    pseudonyms: &mut Pseudonyms,
+) -> Decision {
     let all = || findings.iter().flatten();
     let severity = all().map(|finding| finding.rule.severity).max();
     let (guard, failed_open) = guard_action(policy.guard(), signal);
@@ -131,21 +152,29 @@ pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], si
             let found: Vec<Finding> = findings.iter().flatten().cloned().collect();
             Outcome::Refuse(refusal(&found, reason))
         }
-        _ => Outcome::Forward(cleared(policy, texts, findings, action)),
+        _ => Outcome::Forward(cleared(policy, texts, findings, action, pseudonyms)),
     };
     // In monitor mode a classifier that gave no answer lets the text pass too.
     let failed_open = failed_open || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
     Decision { action, intended, severity, failed_open, outcome }
 }
 
-/// Redacts what is to be redacted, when that is the action in force.
-fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action) -> Cleared {
+/// Replaces what is to be replaced, when that is the action in force.
+fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action, pseudonyms: &mut Pseudonyms) -> Cleared {
+    if !action.rewrites() {
+        return Cleared { redacted: vec![None; texts.len()], restoration: Restoration::default() };
+    }
+    let mut issue = Issue::new(pseudonyms, texts, findings);
     let redacted = texts.iter().zip(findings).map(|(text, found)| {
         let due = || found.iter().filter(|finding| finding.in_force().rewrites());
-        (action.rewrites() && due().next().is_some())
-            .then(|| redact(text.text, text.encoding, due(), &mut |finding, piece| policy.shown(finding, piece, text.encoding)))
+        let mut replace = |finding: &Finding, piece: &str| {
+            let pseudonym = (finding.action == Action::Pseudonymize).then(|| issue.pseudonym(finding, piece, text.encoding)).flatten();
+            pseudonym.unwrap_or_else(|| policy.shown(finding, piece, text.encoding))
+        };
+        due().next()?;
+        Some(redact(text.text, text.encoding, due(), &mut replace))
     });
-    Cleared { redacted: redacted.collect() }
+    Cleared { redacted: redacted.collect(), restoration: issue.restoration() }
 }
 
 /// Says what the policy makes of the classifier's word, and whether it let texts pass without one.

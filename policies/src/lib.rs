@@ -1,5 +1,6 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
+mod allowance;
 mod check;
 mod choice;
 mod compile;
@@ -14,6 +15,7 @@ mod model;
 mod pack;
 mod policy;
 mod policy_form;
+mod pseudonym;
 mod redact;
 mod resolve;
 mod scan;
@@ -26,10 +28,12 @@ mod value;
 mod view;
 mod words;
 
-pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
+pub use allowance::Allowance;
+pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
 pub use model::{
     Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
 };
 pub use policy::{Policy, TestFailure};
+pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
 pub use stream::{Step, StreamScreen};

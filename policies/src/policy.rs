@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
+use crate::allowance::Allowance;
 use crate::choice::Cases;
 use crate::decide::decide;
 use crate::error::PolicyError;
@@ -196,8 +197,14 @@ impl Policy {
     /// Finds everything in one text. The findings are disjoint and sorted by the start of their span.
     #[must_use]
     pub fn screen(&self, direction: Direction, text: &Text<'_>) -> Vec<Finding> {
+        self.screen_with(direction, text, &Allowance::default())
+    }
+
+    /// Does the same and lets off what the allowance says.
+    #[must_use]
+    pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
         let views = Views::new(text.text, text.encoding, true);
-        self.resolve(direction, text.role, self.candidates(direction, text.role, &views, 0))
+        self.resolve(direction, text.role, self.candidates(direction, text.role, &views, 0, allowance))
     }
 
     /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
@@ -214,15 +221,25 @@ impl Policy {
         style::shown(finding, piece, encoding, self.key.as_ref())
     }
 
-    /// Finds what the rules find at `from` or later, each at its own threshold, and leaves out what the policy allows.
-    pub(crate) fn candidates(&self, direction: Direction, role: Role, views: &Views<'_>, from: usize) -> Vec<Candidate> {
+    /// Finds what the rules find at `from` or later, each at its own threshold, and leaves out what the policy or the allowance lets off.
+    pub(crate) fn candidates(
+        &self,
+        direction: Direction,
+        role: Role,
+        views: &Views<'_>,
+        from: usize,
+        allowance: &Allowance,
+    ) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &threshold in &self.thresholds {
             // One search for each threshold: a find that is too weak must not stand in the way of the next one.
             let active = |rule: usize| self.plans[rule].threshold == threshold && self.is_active(direction, role, rule);
             candidates.extend(self.engine.candidates(views, from, threshold, &active));
         }
-        candidates.retain(|candidate| self.action(direction, role, candidate) > Action::Allow);
+        let text = views.text(0);
+        candidates.retain(|candidate| {
+            self.action(direction, role, candidate) > Action::Allow && !allowance.lets_off(&text[candidate.span.clone()])
+        });
         candidates
     }
 

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use crate::allowance::Allowance;
 use crate::decide::{Refusal, RefusalReason, refusal};
 use crate::model::{Action, Direction, Encoding, Finding, Mode, Role};
 use crate::policy::Policy;
@@ -40,6 +41,7 @@ pub struct StreamScreen {
     direction: Direction,
     role: Role,
     encoding: Encoding,
+    allowance: Allowance,
     /// Released text kept as context, then text held back; all of it as it came.
     buffer: String,
     /// Where in `buffer` the text held back begins.
@@ -54,8 +56,14 @@ impl StreamScreen {
     /// Starts a stream.
     #[must_use]
     pub fn new(policy: Arc<Policy>, direction: Direction, role: Role, encoding: Encoding) -> Self {
+        Self::with(policy, direction, role, encoding, Allowance::default())
+    }
+
+    /// Starts a stream in which something is let off.
+    #[must_use]
+    pub fn with(policy: Arc<Policy>, direction: Direction, role: Role, encoding: Encoding, allowance: Allowance) -> Self {
         let (buffer, json) = (String::new(), JsonState::default());
-        Self { policy, direction, role, encoding, buffer, released: 0, base: 0, json, refused: false }
+        Self { policy, direction, role, encoding, allowance, buffer, released: 0, base: 0, json, refused: false }
     }
 
     /// Takes the next piece and gives what is certain by now.
@@ -95,7 +103,7 @@ impl StreamScreen {
         if open <= self.released {
             return Step::default();
         }
-        let mut candidates = self.policy.candidates(self.direction, self.role, &views, self.released);
+        let mut candidates = self.policy.candidates(self.direction, self.role, &views, self.released, &self.allowance);
         let cut = match whole {
             true => open,
             false => self.cut(open, &candidates, &views),

@@ -13,7 +13,9 @@ use std::time::Instant;
 use pingora::protocols::http::ServerSession;
 use portcullis_audit::Commit;
 use portcullis_guard_model::{Input, Speaker};
-use portcullis_policies::{Cleared, Direction, Finding, ModelSignal, Outcome, Policy, Role, Text, decide};
+use portcullis_policies::{
+    Action, Allowance, Cleared, Decision, Direction, Finding, ModelSignal, Outcome, Policy, Role, Text, decide, decide_in,
+};
 use tokio::time::{timeout, timeout_at};
 
 use crate::back::Back;
@@ -27,6 +29,7 @@ use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond::or_gone;
 use crate::upstream::{AnswerKind, Upstream};
+use crate::vault::Conversation;
 use crate::{kept, models, receive};
 
 /// Why the path ends early.
@@ -56,6 +59,8 @@ struct Decided {
     caller: Arc<Caller>,
     parsed: Parsed,
     cleared: Cleared,
+    /// What is let off in the answer.
+    allowance: Allowance,
     commit: Commit,
     upstream: Arc<Upstream>,
 }
@@ -105,7 +110,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let signal = screen_model(gate, ledger, &parsed.leaves).await;
-    let decision = decide(&policy, &texts, &findings, &signal);
+    let decision = decide_as(gate, &caller, &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
     }
@@ -116,12 +121,33 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     };
     let commit = ledger.decide(&decision, &signal, status);
     match decision.outcome {
-        Outcome::Forward(cleared) => Ok(Decided { route: head.route, caller, parsed, cleared, commit, upstream }),
+        Outcome::Forward(cleared) => {
+            let allowance = Allowance::default().issued(cleared.restoration());
+            gate.metrics.pseudonyms_issued.inc_by(cleared.restoration().len() as u64);
+            Ok(Decided { route: head.route, caller, parsed, cleared, allowance, commit, upstream })
+        }
         Outcome::Refuse(refusal) => {
             durable(ledger, commit).await?;
             Err(No::Content(refusal).into())
         }
     }
+}
+
+/// Decides; where something is to be pseudonymized, with the numbers that the conversation has already.
+fn decide_as(
+    gate: &Gate,
+    caller: &Caller,
+    parsed: &Parsed,
+    texts: &[Text<'_>],
+    findings: &[Vec<Finding>],
+    signal: &ModelSignal,
+) -> Decision {
+    if !findings.iter().flatten().any(|finding| finding.in_force() == Action::Pseudonymize) {
+        return decide(&caller.policy, texts, findings, signal);
+    }
+    let (known_by, mark) = parsed.conversation();
+    let conversation = Conversation { tenant: &caller.record.tenant, key_id: &caller.record.id, known_by, mark };
+    gate.vault.lend(&conversation, Instant::now(), |pseudonyms| decide_in(&caller.policy, texts, findings, signal, pseudonyms))
 }
 
 fn upstream(gate: &Gate, model: &str) -> Result<Arc<Upstream>, No> {
@@ -218,7 +244,7 @@ async fn forward(
     decided: Decided,
     held: Held,
 ) -> Result<(), Halt> {
-    let Decided { route, caller, parsed, cleared, commit, upstream } = decided;
+    let Decided { route, caller, parsed, cleared, allowance, commit, upstream } = decided;
     let deadline = tokio::time::Instant::now() + gate.timeouts.total;
     let mut commit = Some(commit);
     if gate.durability == Durability::BeforeForward
@@ -243,7 +269,7 @@ async fn forward(
         durable(ledger, commit).await?;
     }
     let (exchange, kind) = sent?;
-    let back = Back { gate, policy: &caller.policy, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
+    let back = Back { gate, policy: &caller.policy, allowance, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
     match kind {
         AnswerKind::Json => back.whole(session, ledger).await,
         AnswerKind::Events if stream => back.stream(session, ledger).await,
