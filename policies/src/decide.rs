@@ -1,8 +1,9 @@
 //! The decision: findings, the classifier's word and the policy, turned into what happens next.
 
+use crate::inherit::Guard;
 use crate::model::{Action, Category, Finding, Mode, ModelSignal, Severity, Text};
 use crate::policy::Policy;
-use crate::policy_form::{GuardForm, Unavailable};
+use crate::policy_form::Unavailable;
 use crate::pseudonym::{Issue, Pseudonyms, Restoration};
 use crate::redact::redact;
 
@@ -178,7 +179,7 @@ fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], actio
 }
 
 /// Says what the policy makes of the classifier's word, and whether it let texts pass without one.
-fn guard_action(guard: GuardForm, signal: &ModelSignal) -> (Action, bool) {
+fn guard_action(guard: Guard, signal: &ModelSignal) -> (Action, bool) {
     match signal {
         ModelSignal::Skipped => (Action::Allow, false),
         ModelSignal::Unavailable { .. } => match guard.unavailable {

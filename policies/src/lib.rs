@@ -8,6 +8,7 @@ mod decide;
 mod error;
 mod fold;
 mod hold;
+mod inherit;
 #[cfg(test)]
 mod laws;
 mod load;

@@ -1,7 +1,7 @@
 //! Loading: files read, rules checked and compiled, every rule proved by its own examples.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 use crate::choice::ChoiceForm;
 use crate::compile;
 use crate::error::{Fault, PolicyError};
+use crate::inherit::{self, Settings, Source};
 use crate::model::{Action, Category, Direction, Encoding, Redaction};
 use crate::pack::{self, Example, RULES_MAX, Rule};
 use crate::policy::{Loaded, Policy};
-use crate::policy_form::PolicyForm;
 use crate::scan::Engine;
 use crate::style::{KEY_BYTES_MIN, Key};
 use crate::view::Views;
@@ -26,32 +26,49 @@ const EXAMPLE_SHOWN: usize = 80;
 /// Gives the value of an environment variable.
 pub(crate) type Variable<'v> = dyn Fn(&str) -> Option<Zeroizing<String>> + 'v;
 
-/// Loads a policy and the packs it names.
+/// Loads a policy, what it extends, and the packs they name.
 pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, PolicyError> {
-    let yaml = pack::read(path)?;
-    let form: PolicyForm = pack::from_yaml(path, &yaml)?;
-    let mut faults = settings(path, &form);
-    let key = key(path, &form, variable, &mut faults);
+    let sources = inherit::sources(path)?;
+    let mut faults: Vec<Fault> = sources.iter().flat_map(written).collect();
     let mut hash = Sha256::new();
-    absorb(&mut hash, &yaml);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    for source in sources.iter().rev() {
+        absorb(&mut hash, &source.yaml);
+    }
     let mut rules = Vec::new();
-    for name in &form.packs {
-        let path = folder.join(&name.value);
+    for path in packs(&sources, &mut faults) {
         let yaml = pack::read(&path)?;
         absorb(&mut hash, &yaml);
         rules.extend(pack::parse(&path, &yaml, &mut faults)?);
     }
     unique(&rules, &mut faults);
-    named(path, &form, &rules, &mut faults);
-    rules.retain(|rule| !form.disable.iter().any(|id| id.value == rule.info.id));
+    sources.iter().for_each(|source| named(source, &rules, &mut faults));
+    undisabled(&sources, &mut faults);
+    let settings = Settings::new(&sources);
+    let key = key(&sources, variable, &mut faults);
+    guard(path, &settings, &mut faults);
+    rules.retain(|rule| !sources.iter().any(|source| source.form.disable.iter().any(|id| id.value == rule.info.id)));
     let engine = engine(rules, &mut faults).map_err(|reason| fault(path, 1, "packs", reason))?;
     faults.extend(unproved(&engine));
     if !faults.is_empty() {
         return Err(PolicyError::Faults(faults));
     }
     let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { form, engine, version, key }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+    Policy::new(Loaded { settings, engine, version, key }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+}
+
+/// Lists the packs of all files, each with the path it has from here. One that a base has already is not taken twice.
+fn packs(sources: &[Source], faults: &mut Vec<Fault>) -> Vec<PathBuf> {
+    let mut packs: Vec<PathBuf> = Vec::new();
+    for source in sources {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        let of_bases: HashSet<PathBuf> = packs.iter().map(|path| real(path)).collect();
+        let named = source.form.packs.iter().flatten().map(|name| source.beside(&name.value));
+        packs.extend(named.filter(|path| !of_bases.contains(&real(path))));
+    }
+    if let (None, Some(last)) = (sources.iter().find(|source| source.form.packs.is_some()), sources.last()) {
+        faults.push(last.fault(1, "packs", "name the packs, or extend a policy that does"));
+    }
+    packs
 }
 
 impl From<Fault> for PolicyError {
@@ -70,17 +87,22 @@ fn absorb(hash: &mut Sha256, text: &str) {
     hash.update(text.as_bytes());
 }
 
-/// Checks the policy's own values.
-fn settings(path: &Path, form: &PolicyForm) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let unit = 0.0..=1.0;
-    if !unit.contains(&form.threshold) {
-        faults.push(fault(path, 1, "threshold", "must be between 0 and 1".into()));
-    }
-    let guard = form.guard;
+/// Checks what the classifier's scores mean together.
+fn guard(path: &Path, settings: &Settings, faults: &mut Vec<Fault>) {
+    let (unit, guard) = (0.0..=1.0, settings.guard);
     if !unit.contains(&guard.flag_at) || !unit.contains(&guard.block_at) || guard.flag_at > guard.block_at {
         let reason = "flag_at and block_at must be between 0 and 1, flag_at not above block_at";
         faults.push(fault(path, 1, "guard", reason.into()));
+    }
+}
+
+/// Checks the values of one policy file by themselves.
+fn written(source: &Source) -> Vec<Fault> {
+    let (path, form) = (&*source.path, &source.form);
+    let mut faults = Vec::new();
+    let unit = 0.0..=1.0;
+    if form.threshold.is_some_and(|threshold| !unit.contains(&threshold)) {
+        faults.push(fault(path, 1, "threshold", "must be between 0 and 1".into()));
     }
     for direction in Direction::ALL {
         for (category, choice) in form.actions.of(direction) {
@@ -106,27 +128,30 @@ fn settings(path: &Path, form: &PolicyForm) -> Vec<Fault> {
 }
 
 /// Reads the key that the policy's styles of redaction need.
-fn key(path: &Path, form: &PolicyForm, variable: &Variable<'_>, faults: &mut Vec<Fault>) -> Option<Key> {
+fn key(sources: &[Source], variable: &Variable<'_>, faults: &mut Vec<Fault>) -> Option<Key> {
     let keyed = |style: Redaction| matches!(style, Redaction::Hash | Redaction::Synthetic);
-    let Some(name) = &form.redaction.key_env else {
-        if let Some(category) = Category::ALL.into_iter().find(|category| form.redaction.of(*category).is_some_and(keyed)) {
-            faults.push(fault(path, 1, &format!("redaction.{}", category.as_str()), KEY_MISSING.into()));
-        }
-        for (id, own) in form.rules.iter().filter(|(_, own)| own.value.redaction.is_some_and(|style| keyed(style.0))) {
-            faults.push(fault(path, own.referenced.line(), &format!("rules.{id}.redaction"), KEY_MISSING.into()));
+    let named = sources.iter().rev().find_map(|source| Some((source, source.form.redaction.key_env.as_ref()?)));
+    let Some((source, name)) = named else {
+        for source in sources {
+            if let Some(category) = Category::ALL.into_iter().find(|category| source.form.redaction.of(*category).is_some_and(keyed)) {
+                faults.push(source.fault(1, &format!("redaction.{}", category.as_str()), KEY_MISSING));
+            }
+            for (id, own) in source.form.rules.iter().filter(|(_, own)| own.value.redaction.is_some_and(|style| keyed(style.0))) {
+                faults.push(source.fault(own.referenced.line(), &format!("rules.{id}.redaction"), KEY_MISSING));
+            }
         }
         return None;
     };
     let (line, name) = (name.referenced.line(), &name.value);
     let Some(secret) = variable(name) else {
         let reason = format!("the environment has no variable `{name}`; export it before the start");
-        faults.push(fault(path, line, "redaction.key_env", reason));
+        faults.push(source.fault(line, "redaction.key_env", reason));
         return None;
     };
     let key = Key::new(secret);
     if key.is_none() {
         let reason = format!("the variable `{name}` holds less than {KEY_BYTES_MIN} bytes; `openssl rand -hex 32` makes a good key");
-        faults.push(fault(path, line, "redaction.key_env", reason));
+        faults.push(source.fault(line, "redaction.key_env", reason));
     }
     key
 }
@@ -158,19 +183,30 @@ fn unique(rules: &[Rule], faults: &mut Vec<Fault>) {
     }
 }
 
-/// Finds rule ids in the policy that no pack has.
-fn named(path: &Path, form: &PolicyForm, rules: &[Rule], faults: &mut Vec<Fault>) {
+/// Finds rule ids in a policy file that no pack has.
+fn named(source: &Source, rules: &[Rule], faults: &mut Vec<Fault>) {
+    let form = &source.form;
     let known = |id: &str| rules.iter().any(|rule| rule.info.id == id);
     let disabled = form.disable.iter().map(|id| (&id.value, id.referenced.line(), "disable"));
     let overridden = form.rules.iter().map(|(id, form)| (id, form.referenced.line(), "rules"));
-    for (id, line, subject) in disabled.chain(overridden) {
+    let tested = form.tests.iter().flat_map(|test| test.value.rules.iter().map(|id| (id, test.referenced.line(), "tests")));
+    for (id, line, subject) in disabled.chain(overridden).chain(tested) {
         if !known(id) {
-            faults.push(fault(path, line, subject, format!("no pack has a rule {id}")));
+            faults.push(source.fault(line, subject, format!("no pack has a rule {id}")));
         }
     }
-    for test in &form.tests {
-        for id in test.value.rules.iter().filter(|id| !known(id)) {
-            faults.push(fault(path, test.referenced.line(), "tests", format!("no pack has a rule {id}")));
+}
+
+/// Finds overrides of rules that a base has disabled: they would do nothing.
+fn undisabled(sources: &[Source], faults: &mut Vec<Fault>) {
+    for (at, source) in sources.iter().enumerate() {
+        for (id, own) in &source.form.rules {
+            let in_base =
+                sources[..at].iter().find_map(|base| Some((base, base.form.disable.iter().find(|disabled| disabled.value == *id)?)));
+            if let Some((base, disabled)) = in_base {
+                let reason = format!("the rule is disabled in {}:{}", base.path.display(), disabled.referenced.line());
+                faults.push(source.fault(own.referenced.line(), &format!("rules.{id}"), reason));
+            }
         }
     }
 }
@@ -216,6 +252,7 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Mode;
 
     fn error(policy: &str, pack: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
@@ -316,6 +353,100 @@ mod tests {
         let pack = rule("pattern: 'abc\\d'");
         let styles = "redaction: { key_env: GOOD_KEY, pii: { style: mask, keep: 2 }, secret: hash, sensitive: synthetic }";
         assert_eq!(error(&format!("{POLICY}{styles}\nrules: {{ R: {{ redaction: tag }} }}\n"), &pack), "");
+    }
+
+    /// Writes files, loads the first of them.
+    fn family(files: &[(&str, &str)]) -> Result<Policy, String> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let loaded = load(&folder.path().join(files[0].0), &|_| None);
+        loaded.map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
+    }
+
+    const TWO_RULES: &str = "pack: p
+rules:
+  - { id: A, title: t, category: pii, severity: low, literals: [alpha], why: w, must_match: [alpha], must_not_match: [x] }
+  - { id: B, title: t, category: pii, severity: high, literals: [bravo], why: w, must_match: [bravo], must_not_match: [x] }
+";
+    const BASE: &str = "name: base
+packs: [p.yaml]
+actions: { request: { pii: redact, secret: block } }
+rules: { A: { request: flag, response: block } }
+guard: { flag_at: 0.2, block_at: 0.4 }
+tests: [{ name: bravo leaves redacted, text: bravo, expect: redact, rules: [B] }]
+";
+
+    #[test]
+    fn a_policy_is_laid_over_the_one_it_extends() {
+        let tenant = "name: tenant\nextends: ../base.yaml\npacks: [../p.yaml, q.yaml]\nrules: { A: { request: block } }\nguard: { block_at: 0.5 }\n\
+            tests: [{ name: alpha is blocked, text: alpha, expect: block }, { name: charlie, text: charlie, expect: redact, rules: [C] }]\n";
+        let more = "pack: q\nrules: [{ id: C, title: t, category: pii, severity: low, literals: [charlie], why: w, must_match: [charlie], must_not_match: [x] }]\n";
+        let key = "name: key\nextends: tenant.yaml\nmode: monitor\ndisable: [C]\n";
+        let files = [
+            ("tenants/key.yaml", key),
+            ("tenants/tenant.yaml", tenant),
+            ("base.yaml", BASE),
+            ("p.yaml", TWO_RULES),
+            ("tenants/q.yaml", more),
+        ];
+        let policy = family(&files[1..]).unwrap();
+        assert_eq!((policy.name(), policy.run_tests()), ("tenant", vec![]));
+        assert_eq!((policy.guard().flag_at, policy.guard().block_at), (0.2, 0.5));
+        let loaded = family(&files).unwrap();
+        assert_eq!((loaded.name(), loaded.mode(), loaded.rules().count()), ("key", Mode::Monitor, 2));
+        let failed = loaded.run_tests();
+        assert!(
+            matches!(&failed[..], [one] if one.name == "charlie" && one.path.ends_with("tenants/tenant.yaml") && one.line == 6),
+            "{failed:?}"
+        );
+    }
+
+    #[test]
+    fn the_tests_of_a_base_hold_for_what_extends_it() {
+        let weaker = "name: weaker\nextends: base.yaml\nactions: { request: { pii: flag } }\n";
+        let failed = family(&[("weaker.yaml", weaker), ("base.yaml", BASE), ("p.yaml", TWO_RULES)]).unwrap().run_tests();
+        assert!(matches!(&failed[..], [one] if one.path.ends_with("base.yaml") && one.expected == "redact [B]" && one.got == "flag [B]"));
+    }
+
+    #[test]
+    fn the_version_is_over_all_files() {
+        let version = |base: &str| {
+            let files = [("child.yaml", "name: c\nextends: base.yaml\n"), ("base.yaml", base), ("p.yaml", TWO_RULES)];
+            family(&files).unwrap().version().to_owned()
+        };
+        assert_eq!(version(BASE), version(BASE));
+        assert_ne!(version(BASE), version(&format!("{BASE}# a comment\n")));
+    }
+
+    #[test]
+    fn inheritance_that_cannot_be_is_refused_with_its_line() {
+        let chain: Vec<(String, String)> = (0..10).map(|n| (format!("{n}.yaml"), format!("name: n\nextends: {}.yaml\n", n + 1))).collect();
+        let chain: Vec<(&str, &str)> = chain.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        for (files, expected) in [
+            (vec![("a.yaml", "name: a\nextends: a.yaml\n")], "a.yaml:2: extends: a.yaml extends itself"),
+            (
+                vec![("a.yaml", "name: a\nextends: b.yaml\n"), ("b.yaml", "name: b\n\nextends: ./a.yaml\n")],
+                "b.yaml:3: extends: ./a.yaml extends itself, through 2 files",
+            ),
+            (chain, "7.yaml:2: extends: more than 8 files deep"),
+            (vec![("a.yaml", "name: a\nextends: nowhere.yaml\n")], "a.yaml:2: extends: there is no file nowhere.yaml"),
+            (vec![("a.yaml", "name: a\nextends: b.yaml\n"), ("b.yaml", "name: b\n")], "a.yaml:1: packs: name the packs"),
+            (
+                vec![
+                    ("a.yaml", "name: a\nextends: b.yaml\nrules: { A: { request: block } }\n"),
+                    ("b.yaml", "name: b\npacks: [p.yaml]\ndisable: [A]\n"),
+                    ("p.yaml", TWO_RULES),
+                ],
+                "a.yaml:3: rules.A: the rule is disabled in b.yaml:3",
+            ),
+        ] {
+            let error = family(&files).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 
     #[test]

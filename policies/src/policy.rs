@@ -1,6 +1,6 @@
 //! A policy: the packs it names, compiled, and what it says is done about what they find.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
@@ -10,9 +10,9 @@ use crate::choice::Cases;
 use crate::decide::decide;
 use crate::error::PolicyError;
 use crate::hold::Hold;
+use crate::inherit::{Guard, Placed, Settings};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
-use crate::policy_form::{GuardForm, PolicyForm};
 use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
 use crate::style::{self, Key};
@@ -20,7 +20,7 @@ use crate::view::Views;
 
 /// A compiled policy; immutable, shared as `Arc<Policy>`.
 pub struct Policy {
-    form: PolicyForm,
+    settings: Settings,
     version: String,
     engine: Engine,
     /// For each rule, what the policy says of it.
@@ -46,25 +46,25 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(form: &PolicyForm, info: &RuleInfo) -> Self {
-        let own = form.rules.get(&info.id).map(|own| &own.value);
+    fn new(settings: &Settings, info: &RuleInfo) -> Self {
+        let own = settings.rules.get(&info.id);
         let cases = |direction| {
-            let of_category = || form.actions.of(direction).get(&info.category).map(|choice| &choice.value);
+            let of_category = || settings.actions[direction as usize].get(&info.category);
             let choice = own.and_then(|own| own.of(direction)).or_else(of_category);
             choice.map(|choice| choice.cases(info.severity)).unwrap_or_default()
         };
         Self {
             cases: Direction::ALL.map(cases),
-            threshold: own.and_then(|own| own.threshold).unwrap_or(form.threshold),
+            threshold: own.and_then(|own| own.threshold).unwrap_or(settings.threshold),
             monitored: own.and_then(|own| own.monitor).unwrap_or(false),
-            redaction: own.and_then(|own| own.redaction).map(|style| style.0).or(form.redaction.of(info.category)).unwrap_or_default(),
+            redaction: own.and_then(|own| own.redaction).map(|style| style.0).or(settings.redaction.of(info.category)).unwrap_or_default(),
         }
     }
 }
 
 /// What loading has put together.
 pub(crate) struct Loaded {
-    pub form: PolicyForm,
+    pub settings: Settings,
     pub engine: Engine,
     pub version: String,
     pub key: Option<Key>,
@@ -73,9 +73,11 @@ pub(crate) struct Loaded {
 /// One of the policy's own tests that did not come out as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
-    /// Line of the policy file, from 1.
+    /// The policy file that the test stands in: the policy's own or one that it extends.
+    pub path: PathBuf,
+    /// Line of that file, from 1.
     pub line: u64,
-    /// Position in the list of tests, from 0.
+    /// Position in the list of all tests, those of the base first, from 0.
     pub index: usize,
     /// Name of the test.
     pub name: String,
@@ -87,7 +89,7 @@ pub struct TestFailure {
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("name", &self.form.name).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Policy").field("name", &self.settings.name).field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -109,12 +111,12 @@ impl Policy {
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { form, engine, version, key } = loaded;
-        let plans: Vec<Plan> = engine.rules.iter().map(|rule| Plan::new(&form, &rule.info)).collect();
+        let Loaded { settings, engine, version, key } = loaded;
+        let plans: Vec<Plan> = engine.rules.iter().map(|rule| Plan::new(&settings, &rule.info)).collect();
         let mut thresholds: Vec<f32> = plans.iter().map(|plan| plan.threshold).collect();
         thresholds.sort_by(f32::total_cmp);
         thresholds.dedup();
-        let policy = Policy { form, version, engine, plans, thresholds, key, holds: [OnceLock::new(), OnceLock::new()] };
+        let policy = Policy { settings, version, engine, plans, thresholds, key, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));
@@ -137,8 +139,7 @@ impl Policy {
     #[must_use]
     pub fn run_tests(&self) -> Vec<TestFailure> {
         let mut failures = Vec::new();
-        for (index, test) in self.form.tests.iter().enumerate() {
-            let (line, test) = (test.referenced.line(), &test.value);
+        for (index, Placed { path, line, value: test }) in self.settings.tests.iter().enumerate() {
             let text = Text { role: test.role, encoding: Encoding::Plain, redactable: true, text: &test.text };
             let findings = vec![self.screen(test.direction, &text)];
             let decision = decide(self, &[text], &findings, &ModelSignal::Skipped);
@@ -148,7 +149,8 @@ impl Policy {
             if decision.intended != test.expect || !all_there {
                 let written = |action: Action, ids: String| format!("{} [{ids}]", action.as_str());
                 failures.push(TestFailure {
-                    line,
+                    path: path.to_path_buf(),
+                    line: *line,
                     index,
                     name: test.name.clone(),
                     expected: written(test.expect, test.rules.join(", ")),
@@ -162,10 +164,10 @@ impl Policy {
     /// Returns the policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.form.name
+        &self.settings.name
     }
 
-    /// Returns the first 16 hex digits of SHA-256 over the bytes of the policy and its packs.
+    /// Returns the first 16 hex digits of SHA-256 over the bytes of the policy, what it extends, and their packs.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -174,7 +176,7 @@ impl Policy {
     /// Returns whether the policy acts or only watches.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.form.mode
+        self.settings.mode
     }
 
     /// Returns the rules in force.
@@ -185,13 +187,13 @@ impl Policy {
     /// Returns whether the redacted text is kept in the record.
     #[must_use]
     pub fn stores_redacted_text(&self) -> bool {
-        self.form.store_redacted_text
+        self.settings.store_redacted_text
     }
 
     /// Returns whether content that rules cannot read may pass.
     #[must_use]
     pub fn allows_unscreenable(&self, kind: Unscreenable) -> bool {
-        self.form.unscreenable.contains(&kind)
+        self.settings.unscreenable.contains(&kind)
     }
 
     /// Finds everything in one text. The findings are disjoint and sorted by the start of their span.
@@ -269,7 +271,7 @@ impl Policy {
         self.engine.rules[rule].scope.holds(direction, role) && strongest() > Action::Allow
     }
 
-    pub(crate) fn guard(&self) -> GuardForm {
-        self.form.guard
+    pub(crate) fn guard(&self) -> Guard {
+        self.settings.guard
     }
 }

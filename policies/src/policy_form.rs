@@ -11,18 +11,17 @@ use serde_saphyr::Spanned;
 use crate::choice::ChoiceForm;
 use crate::model::{Action, Category, Direction, Mode, Redaction, Role, Unscreenable};
 
-/// A policy as written.
+/// A policy as written. What it leaves out is as in the policy it extends, or else the default.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyForm {
     pub name: String,
-    #[serde(default)]
-    pub mode: Mode,
-    pub packs: Vec<Spanned<String>>,
+    pub extends: Option<Spanned<String>>,
+    pub mode: Option<Mode>,
+    pub packs: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub disable: Vec<Spanned<String>>,
-    #[serde(default = "half")]
-    pub threshold: f32,
+    pub threshold: Option<f32>,
     #[serde(default)]
     pub actions: ActionsForm,
     #[serde(default)]
@@ -31,16 +30,10 @@ pub(crate) struct PolicyForm {
     pub redaction: RedactionForm,
     #[serde(default)]
     pub guard: GuardForm,
-    #[serde(default)]
-    pub unscreenable: Vec<Unscreenable>,
-    #[serde(default)]
-    pub store_redacted_text: bool,
+    pub unscreenable: Option<Vec<Unscreenable>>,
+    pub store_redacted_text: Option<bool>,
     #[serde(default)]
     pub tests: Vec<Spanned<TestForm>>,
-}
-
-fn half() -> f32 {
-    0.5
 }
 
 /// Actions for each direction.
@@ -64,7 +57,7 @@ impl ActionsForm {
 }
 
 /// What is different for one rule.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Clone)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OverrideForm {
     pub request: Option<ChoiceForm>,
@@ -85,7 +78,7 @@ impl OverrideForm {
 }
 
 /// What takes the place of redacted text, for each category; a tag where nothing is written.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, Clone)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RedactionForm {
     /// The environment variable that holds the key of `hash` and `synthetic`.
@@ -165,29 +158,12 @@ impl<'de> Deserialize<'de> for StyleForm {
 }
 
 /// What the classifier's score means.
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GuardForm {
-    #[serde(default = "flag_at")]
-    pub flag_at: f32,
-    #[serde(default = "block_at")]
-    pub block_at: f32,
-    #[serde(default)]
-    pub unavailable: Unavailable,
-}
-
-impl Default for GuardForm {
-    fn default() -> Self {
-        Self { flag_at: flag_at(), block_at: block_at(), unavailable: Unavailable::Block }
-    }
-}
-
-fn flag_at() -> f32 {
-    0.7
-}
-
-fn block_at() -> f32 {
-    0.9
+    pub flag_at: Option<f32>,
+    pub block_at: Option<f32>,
+    pub unavailable: Option<Unavailable>,
 }
 
 /// What happens when the classifier gives no answer.
@@ -202,7 +178,7 @@ pub(crate) enum Unavailable {
 }
 
 /// One of the policy's own tests.
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestForm {
     pub name: String,

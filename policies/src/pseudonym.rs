@@ -287,7 +287,13 @@ impl Restorer {
             }
             at = end;
         }
-        let keep = if whole { text.len() } else if said.is_empty() { at } else { begun };
+        let keep = if whole {
+            text.len()
+        } else if said.is_empty() {
+            at
+        } else {
+            begun
+        };
         out.push_str(&text[copied..keep]);
         self.held.push_str(&text[keep..]);
         out
@@ -386,7 +392,8 @@ rules:
         let findings = policy.screen_with(Direction::Response, &text, &allowance);
         assert_eq!(policy.redact(&text, &findings), expected);
         for cut in 0..answer.len() {
-            let mut stream = StreamScreen::with(Arc::clone(&policy), Direction::Response, Role::Assistant, Encoding::Plain, allowance.clone());
+            let mut stream =
+                StreamScreen::with(Arc::clone(&policy), Direction::Response, Role::Assistant, Encoding::Plain, allowance.clone());
             let steps = [stream.push(&answer[..cut]), stream.push(&answer[cut..]), stream.finish()];
             assert_eq!(steps.map(|step| step.text).concat(), expected, "cut at {cut}");
         }
@@ -429,8 +436,26 @@ rules:
 
     fn answers() -> impl Strategy<Value = String> {
         let pieces = [
-            "<EMAIL_ADDRESS_1>", "<EMAIL_ADDRESS_2>", "<PASSWORD_1>", "<EMAIL_ADDRESS_", "<", ">", "1>", "<EMAIL", "_ADDRESS_1>", "\\u003c", "\\u00",
-            "3c", "\\", "PASSWORD_1>", "\\u003ePASSWORD_1\\u003e", "\"", "中文", "text ", "\\n", "<EMAIL_ADDRESS_12>",
+            "<EMAIL_ADDRESS_1>",
+            "<EMAIL_ADDRESS_2>",
+            "<PASSWORD_1>",
+            "<EMAIL_ADDRESS_",
+            "<",
+            ">",
+            "1>",
+            "<EMAIL",
+            "_ADDRESS_1>",
+            "\\u003c",
+            "\\u00",
+            "3c",
+            "\\",
+            "PASSWORD_1>",
+            "\\u003ePASSWORD_1\\u003e",
+            "\"",
+            "中文",
+            "text ",
+            "\\n",
+            "<EMAIL_ADDRESS_12>",
         ];
         prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..12).prop_map(|pieces| pieces.concat())
     }
