@@ -1,5 +1,7 @@
 //! What is let off in the texts of one request.
 
+use std::sync::Arc;
+
 use crate::pseudonym::Restoration;
 
 /// What is let off in the texts of one request and its answer; nothing by default.
@@ -7,9 +9,27 @@ use crate::pseudonym::Restoration;
 pub struct Allowance {
     /// The pseudonyms issued for the request: rules do not speak about them.
     issued: Restoration,
+    /// The policy's exceptions that hold, by their place in it.
+    excepted: Arc<[usize]>,
+    lapsed: bool,
 }
 
 impl Allowance {
+    /// Lets off what these exceptions say; `lapsed` when one of them has expired.
+    pub(crate) fn excepting(excepted: Vec<usize>, lapsed: bool) -> Self {
+        Self { excepted: excepted.into(), lapsed, ..Self::default() }
+    }
+
+    /// Returns true when an exception that holds has expired, and will stop to hold within days.
+    #[must_use]
+    pub fn is_lapsed(&self) -> bool {
+        self.lapsed
+    }
+
+    pub(crate) fn excepted(&self) -> &[usize] {
+        &self.excepted
+    }
+
     /// Lets off the pseudonyms that were issued for a request.
     #[must_use]
     pub fn issued(mut self, issued: Restoration) -> Self {

@@ -40,6 +40,8 @@ pub struct Refusal {
     pub categories: Vec<Category>,
     /// Who said no.
     pub reason: RefusalReason,
+    /// What to tell the caller, where somebody has put it into words already; else [`Refusal::words`].
+    pub message: Option<String>,
 }
 
 /// Who said no.
@@ -208,7 +210,7 @@ pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     rules.dedup();
     categories.sort();
     categories.dedup();
-    Refusal { rules, categories, reason }
+    Refusal { rules, categories, reason, message: None }
 }
 
 #[cfg(test)]

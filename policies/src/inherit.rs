@@ -1,17 +1,20 @@
 //! Inheritance: a policy that extends another, laid over it.
 //!
 //! The base comes first, whatever extends it after it, the file that was asked for last. A later file replaces an action, an override,
-//! a threshold, a setting; it adds packs, disabled rules and tests. The tests of every file hold for the result.
+//! a threshold, a setting; it adds packs, disabled rules, lists, exceptions and tests. The tests of every file hold for the result.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
 use crate::error::{Fault, PolicyError};
+use crate::lists::ListForms;
 use crate::model::{Category, Direction, Mode, Unscreenable};
 use crate::pack;
 use crate::policy_form::{OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
+use crate::refuse::{LanguageForm, MessagesForm};
 
 /// Most files in a line of inheritance.
 const DEPTH_MAX: usize = 8;
@@ -99,6 +102,10 @@ pub(crate) struct Settings {
     pub rules: BTreeMap<String, OverrideForm>,
     pub redaction: RedactionForm,
     pub guard: Guard,
+    pub lists: ListForms,
+    pub canaries: Vec<Placed<CanaryForm>>,
+    pub refusal_language: LanguageForm,
+    pub refusal_messages: MessagesForm,
     pub unscreenable: Vec<Unscreenable>,
     pub store_redacted_text: bool,
     pub tests: Vec<Placed<TestForm>>,
@@ -123,6 +130,10 @@ impl Settings {
             rules: BTreeMap::new(),
             redaction: RedactionForm::default(),
             guard: Guard { flag_at: 0.7, block_at: 0.9, unavailable: Unavailable::Block },
+            lists: ListForms::default(),
+            canaries: Vec::new(),
+            refusal_language: LanguageForm::Auto,
+            refusal_messages: MessagesForm::default(),
             unscreenable: Vec::new(),
             store_redacted_text: false,
             tests: Vec::new(),
@@ -149,6 +160,14 @@ impl Settings {
         replace(&mut self.guard.flag_at, form.guard.flag_at);
         replace(&mut self.guard.block_at, form.guard.block_at);
         replace(&mut self.guard.unavailable, form.guard.unavailable);
+        self.lists.exceptions.extend(form.exceptions.iter().map(|exception| source.placed(exception)));
+        self.lists.allow.extend(form.allow_lists.iter().map(|list| source.placed(list)));
+        self.lists.deny.extend(form.deny_lists.iter().map(|list| source.placed(list)));
+        self.canaries.extend(form.canaries.iter().map(|canary| source.placed(canary)));
+        replace(&mut self.refusal_language, form.refusal_language);
+        let MessagesForm { en, zh } = form.refusal_messages.clone();
+        self.refusal_messages.en = en.or(self.refusal_messages.en.take());
+        self.refusal_messages.zh = zh.or(self.refusal_messages.zh.take());
         replace(&mut self.unscreenable, form.unscreenable.clone());
         replace(&mut self.store_redacted_text, form.store_redacted_text);
         self.tests.extend(form.tests.iter().map(|test| source.placed(test)));

@@ -1,9 +1,11 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
 mod allowance;
+mod canary;
 mod check;
 mod choice;
 mod compile;
+mod day;
 mod decide;
 mod error;
 mod fold;
@@ -11,6 +13,7 @@ mod hold;
 mod inherit;
 #[cfg(test)]
 mod laws;
+mod lists;
 mod load;
 mod model;
 mod pack;
@@ -18,6 +21,7 @@ mod policy;
 mod policy_form;
 mod pseudonym;
 mod redact;
+mod refuse;
 mod resolve;
 mod scan;
 #[cfg(test)]
@@ -30,11 +34,13 @@ mod view;
 mod words;
 
 pub use allowance::Allowance;
+pub use day::Day;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
 pub use model::{
     Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
 };
-pub use policy::{Policy, TestFailure};
+pub use policy::{Notice, Policy, TestFailure};
 pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
+pub use refuse::Language;
 pub use stream::{Step, StreamScreen};

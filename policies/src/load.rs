@@ -10,6 +10,7 @@ use crate::choice::ChoiceForm;
 use crate::compile;
 use crate::error::{Fault, PolicyError};
 use crate::inherit::{self, Settings, Source};
+use crate::lists::Lists;
 use crate::model::{Action, Category, Direction, Encoding, Redaction};
 use crate::pack::{self, Example, RULES_MAX, Rule};
 use crate::policy::{Loaded, Policy};
@@ -40,20 +41,40 @@ pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, Polic
         absorb(&mut hash, &yaml);
         rules.extend(pack::parse(&path, &yaml, &mut faults)?);
     }
+    let settings = Settings::new(&sources);
+    let own_actions = own_rules(&settings, &mut rules, &mut faults);
     unique(&rules, &mut faults);
     sources.iter().for_each(|source| named(source, &rules, &mut faults));
     undisabled(&sources, &mut faults);
-    let settings = Settings::new(&sources);
     let key = key(&sources, variable, &mut faults);
     guard(path, &settings, &mut faults);
     rules.retain(|rule| !sources.iter().any(|source| source.form.disable.iter().any(|id| id.value == rule.info.id)));
+    let lists = Lists::new(&settings.lists, &rules, &mut faults);
     let engine = engine(rules, &mut faults).map_err(|reason| fault(path, 1, "packs", reason))?;
     faults.extend(unproved(&engine));
     if !faults.is_empty() {
         return Err(PolicyError::Faults(faults));
     }
     let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { settings, engine, version, key }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+    Policy::new(Loaded { settings, engine, version, key, lists, own_actions })
+        .map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+}
+
+/// Makes the rules that the policy brings itself, and says what each does where nothing else is said.
+fn own_rules(settings: &Settings, rules: &mut Vec<Rule>, faults: &mut Vec<Fault>) -> HashMap<String, Action> {
+    let mut actions = HashMap::new();
+    let lists = settings.lists.deny.iter().map(|list| (list.value.action, list.rule()));
+    let canaries = settings.canaries.iter().map(|canary| (canary.value.action, canary.rule()));
+    for (action, rule) in lists.chain(canaries) {
+        match rule {
+            Ok(rule) => {
+                actions.insert(rule.info.id.clone(), action);
+                rules.push(rule);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    actions
 }
 
 /// Lists the packs of all files, each with the path it has from here. One that a base has already is not taken twice.
@@ -103,6 +124,9 @@ fn written(source: &Source) -> Vec<Fault> {
     let unit = 0.0..=1.0;
     if form.threshold.is_some_and(|threshold| !unit.contains(&threshold)) {
         faults.push(fault(path, 1, "threshold", "must be between 0 and 1".into()));
+    }
+    if let Some(reason) = form.refusal_messages.fault() {
+        faults.push(fault(path, 1, "refusal_messages", reason));
     }
     for direction in Direction::ALL {
         for (category, choice) in form.actions.of(direction) {
@@ -190,7 +214,10 @@ fn named(source: &Source, rules: &[Rule], faults: &mut Vec<Fault>) {
     let disabled = form.disable.iter().map(|id| (&id.value, id.referenced.line(), "disable"));
     let overridden = form.rules.iter().map(|(id, form)| (id, form.referenced.line(), "rules"));
     let tested = form.tests.iter().flat_map(|test| test.value.rules.iter().map(|id| (id, test.referenced.line(), "tests")));
-    for (id, line, subject) in disabled.chain(overridden).chain(tested) {
+    let excepted = form.exceptions.iter().map(|written| (&written.value.rule, written.referenced.line(), "exceptions"));
+    let allowed = form.allow_lists.iter().flat_map(|list| list.value.rules.iter().map(|id| (id, list.referenced.line(), "allow_lists")));
+    let denied = form.deny_lists.iter().flat_map(|list| list.value.rules.iter().map(|id| (id, list.referenced.line(), "deny_lists")));
+    for (id, line, subject) in disabled.chain(overridden).chain(tested).chain(excepted).chain(allowed).chain(denied) {
         if !known(id) {
             faults.push(source.fault(line, subject, format!("no pack has a rule {id}")));
         }

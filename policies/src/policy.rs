@@ -1,21 +1,26 @@
 //! A policy: the packs it names, compiled, and what it says is done about what they find.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
 use crate::allowance::Allowance;
-use crate::choice::Cases;
-use crate::decide::decide;
+use crate::choice::{Cases, ChoiceForm};
+use crate::day::Day;
+use crate::decide::{Refusal, decide};
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::inherit::{Guard, Placed, Settings};
+use crate::lists::{Exception, GRACE_DAYS, Lists};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
+use crate::refuse::{Language, LanguageForm, language_of};
 use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
 use crate::style::{self, Key};
+use crate::value::decoded;
 use crate::view::Views;
 
 /// A compiled policy; immutable, shared as `Arc<Policy>`.
@@ -29,6 +34,7 @@ pub struct Policy {
     thresholds: Vec<f32>,
     /// The key of keyed hashes and synthetic values, where the policy names one.
     key: Option<Key>,
+    lists: Lists,
     /// For requests and for responses: what a stream holds back.
     holds: [OnceLock<Option<Hold>>; 2],
 }
@@ -46,11 +52,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(settings: &Settings, info: &RuleInfo) -> Self {
+    fn new(settings: &Settings, info: &RuleInfo, own_action: Option<Action>) -> Self {
         let own = settings.rules.get(&info.id);
         let cases = |direction| {
             let of_category = || settings.actions[direction as usize].get(&info.category);
-            let choice = own.and_then(|own| own.of(direction)).or_else(of_category);
+            let of_itself = own_action.map(ChoiceForm::One);
+            let choice = own.and_then(|own| own.of(direction)).or(of_itself.as_ref()).or_else(of_category);
             choice.map(|choice| choice.cases(info.severity)).unwrap_or_default()
         };
         Self {
@@ -68,6 +75,9 @@ pub(crate) struct Loaded {
     pub engine: Engine,
     pub version: String,
     pub key: Option<Key>,
+    pub lists: Lists,
+    /// What the policy's own rules do, where nothing else is said, by their ids.
+    pub own_actions: HashMap<String, Action>,
 }
 
 /// One of the policy's own tests that did not come out as written.
@@ -85,6 +95,36 @@ pub struct TestFailure {
     pub expected: String,
     /// What came out: action and rule ids, never the text.
     pub got: String,
+}
+
+/// An exception that has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The file it is written in.
+    pub path: PathBuf,
+    /// Its line, from 1.
+    pub line: u64,
+    /// The rule it is from.
+    pub rule: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The day it expired.
+    pub expired: Day,
+    /// The last day it holds all the same.
+    pub last: Day,
+    /// Whether it still holds.
+    pub holds: bool,
+}
+
+impl std::fmt::Display for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Notice { path, line, rule, owner, expired, last, holds } = self;
+        write!(f, "{}:{line}: the exception from {rule} expired on {expired} ", path.display())?;
+        match holds {
+            true => write!(f, "and holds until {last}; {owner} has to renew or remove it"),
+            false => write!(f, "and does not hold any more; {owner} has to remove it"),
+        }
+    }
 }
 
 impl std::fmt::Debug for Policy {
@@ -111,12 +151,13 @@ impl Policy {
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { settings, engine, version, key } = loaded;
-        let plans: Vec<Plan> = engine.rules.iter().map(|rule| Plan::new(&settings, &rule.info)).collect();
+        let Loaded { settings, engine, version, key, lists, own_actions } = loaded;
+        let plans: Vec<Plan> =
+            engine.rules.iter().map(|rule| Plan::new(&settings, &rule.info, own_actions.get(&rule.info.id).copied())).collect();
         let mut thresholds: Vec<f32> = plans.iter().map(|plan| plan.threshold).collect();
         thresholds.sort_by(f32::total_cmp);
         thresholds.dedup();
-        let policy = Policy { settings, version, engine, plans, thresholds, key, holds: [OnceLock::new(), OnceLock::new()] };
+        let policy = Policy { settings, version, engine, plans, thresholds, key, lists, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));
@@ -141,7 +182,8 @@ impl Policy {
         let mut failures = Vec::new();
         for (index, Placed { path, line, value: test }) in self.settings.tests.iter().enumerate() {
             let text = Text { role: test.role, encoding: Encoding::Plain, redactable: true, text: &test.text };
-            let findings = vec![self.screen(test.direction, &text)];
+            let allowance = test.day.map(|day| self.allowance(&test.tenant, &test.key, day)).unwrap_or_default();
+            let findings = vec![self.screen_with(test.direction, &text, &allowance)];
             let decision = decide(self, &[text], &findings, &ModelSignal::Skipped);
             let mut ids: Vec<&str> = findings[0].iter().map(|finding| finding.rule.id.as_str()).collect();
             ids.dedup();
@@ -206,7 +248,7 @@ impl Policy {
     #[must_use]
     pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
         let views = Views::new(text.text, text.encoding, true);
-        self.resolve(direction, text.role, self.candidates(direction, text.role, &views, 0, allowance))
+        self.resolve(direction, text.role, self.candidates(direction, text.role, (&views, text.encoding), 0, allowance))
     }
 
     /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
@@ -228,7 +270,7 @@ impl Policy {
         &self,
         direction: Direction,
         role: Role,
-        views: &Views<'_>,
+        (views, encoding): (&Views<'_>, Encoding),
         from: usize,
         allowance: &Allowance,
     ) -> Vec<Candidate> {
@@ -239,10 +281,80 @@ impl Policy {
             candidates.extend(self.engine.candidates(views, from, threshold, &active));
         }
         let text = views.text(0);
-        candidates.retain(|candidate| {
-            self.action(direction, role, candidate) > Action::Allow && !allowance.lets_off(&text[candidate.span.clone()])
-        });
+        candidates.retain_mut(|candidate| self.stands(direction, role, candidate, &text[candidate.span.clone()], encoding, allowance));
         candidates
+    }
+
+    /// Asks the lists and the exceptions. A denied find becomes one of its list's rule.
+    fn stands(
+        &self,
+        direction: Direction,
+        role: Role,
+        candidate: &mut Candidate,
+        piece: &str,
+        encoding: Encoding,
+        allowance: &Allowance,
+    ) -> bool {
+        if allowance.lets_off(piece) {
+            return false;
+        }
+        let is_excepted = |rule| allowance.excepted().iter().filter_map(|at| self.lists.exceptions.get(*at)).any(move |e| e.rule == rule);
+        if self.lists.ask(candidate.rule) || is_excepted(candidate.rule) {
+            // What is more than one JSON value is compared as it is written.
+            let value = decoded(piece, encoding).unwrap_or(piece.into());
+            match self.lists.denies(candidate.rule, &value) {
+                Some(own) => (candidate.rule, candidate.score) = (own, 1.0),
+                None if self.lists.allows(candidate.rule, &value) => return false,
+                None => {}
+            }
+            let rule = candidate.rule;
+            let mut exceptions = allowance.excepted().iter().filter_map(|at| self.lists.exceptions.get(*at));
+            if exceptions.any(|exception| exception.rule == rule && exception.holds(&value)) {
+                return false;
+            }
+        }
+        self.action(direction, role, candidate) > Action::Allow
+    }
+
+    /// Returns the language to refuse these texts in.
+    #[must_use]
+    pub fn language(&self, texts: &[Text<'_>]) -> Language {
+        match self.settings.refusal_language {
+            LanguageForm::Auto => language_of(texts),
+            LanguageForm::En => Language::English,
+            LanguageForm::Zh => Language::Chinese,
+        }
+    }
+
+    /// Returns a refusal in words: the policy's own message, if it has one.
+    #[must_use]
+    pub fn words(&self, refusal: &Refusal, language: Language) -> String {
+        refusal.words_of(language, self.settings.refusal_messages.of(language))
+    }
+
+    /// Returns what is let off for a caller on a day: the exceptions that hold. They hold for a week after they have expired.
+    #[must_use]
+    pub fn allowance(&self, tenant: &str, key: &str, today: Day) -> Allowance {
+        let holds = |exception: &Exception| exception.is_for(tenant, key) && today <= exception.form.expires.plus(GRACE_DAYS);
+        let exceptions = self.lists.exceptions.iter().enumerate().filter(|(_, exception)| holds(exception));
+        let (places, expiries): (Vec<usize>, Vec<Day>) = exceptions.map(|(at, exception)| (at, exception.form.expires)).unzip();
+        Allowance::excepting(places, expiries.into_iter().any(|expires| expires < today))
+    }
+
+    /// Lists the exceptions that have expired: those that still hold for a while, and those that do nothing any more.
+    #[must_use]
+    pub fn notices(&self, today: Day) -> Vec<Notice> {
+        let expired = self.lists.exceptions.iter().filter(|exception| exception.form.expires < today);
+        let notice = |exception: &Exception| Notice {
+            path: exception.path.clone(),
+            line: exception.line,
+            rule: exception.form.rule.clone(),
+            owner: exception.form.owner.clone(),
+            expired: exception.form.expires,
+            last: exception.form.expires.plus(GRACE_DAYS),
+            holds: today <= exception.form.expires.plus(GRACE_DAYS),
+        };
+        expired.map(notice).collect()
     }
 
     pub(crate) fn resolve(&self, direction: Direction, role: Role, candidates: Vec<Candidate>) -> Vec<Finding> {
@@ -268,7 +380,7 @@ impl Policy {
 
     fn is_active(&self, direction: Direction, role: Role, rule: usize) -> bool {
         let strongest = || self.plans[rule].cases[direction as usize].strongest(role);
-        self.engine.rules[rule].scope.holds(direction, role) && strongest() > Action::Allow
+        self.engine.rules[rule].scope.holds(direction, role) && (strongest() > Action::Allow || self.lists.may_deny(rule))
     }
 
     pub(crate) fn guard(&self) -> Guard {

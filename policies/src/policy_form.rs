@@ -8,8 +8,12 @@ use serde::de::{IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
+use crate::day::Day;
+use crate::lists::{AllowListForm, DenyListForm, ExceptionForm};
 use crate::model::{Action, Category, Direction, Mode, Redaction, Role, Unscreenable};
+use crate::refuse::{LanguageForm, MessagesForm};
 
 /// A policy as written. What it leaves out is as in the policy it extends, or else the default.
 #[derive(Deserialize)]
@@ -30,6 +34,17 @@ pub(crate) struct PolicyForm {
     pub redaction: RedactionForm,
     #[serde(default)]
     pub guard: GuardForm,
+    #[serde(default)]
+    pub exceptions: Vec<Spanned<ExceptionForm>>,
+    #[serde(default)]
+    pub allow_lists: Vec<Spanned<AllowListForm>>,
+    #[serde(default)]
+    pub deny_lists: Vec<Spanned<DenyListForm>>,
+    #[serde(default)]
+    pub canaries: Vec<Spanned<CanaryForm>>,
+    pub refusal_language: Option<LanguageForm>,
+    #[serde(default)]
+    pub refusal_messages: MessagesForm,
     pub unscreenable: Option<Vec<Unscreenable>>,
     pub store_redacted_text: Option<bool>,
     #[serde(default)]
@@ -190,6 +205,12 @@ pub(crate) struct TestForm {
     pub expect: Action,
     #[serde(default)]
     pub rules: Vec<String>,
+    /// Whose text it is, and on which day, for exceptions; without a day none holds.
+    #[serde(default)]
+    pub tenant: String,
+    #[serde(default)]
+    pub key: String,
+    pub day: Option<Day>,
 }
 
 fn user() -> Role {

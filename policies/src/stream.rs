@@ -103,7 +103,7 @@ impl StreamScreen {
         if open <= self.released {
             return Step::default();
         }
-        let mut candidates = self.policy.candidates(self.direction, self.role, &views, self.released, &self.allowance);
+        let mut candidates = self.policy.candidates(self.direction, self.role, (&views, self.encoding), self.released, &self.allowance);
         let cut = match whole {
             true => open,
             false => self.cut(open, &candidates, &views),

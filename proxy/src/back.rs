@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
-use portcullis_policies::{Allowance, Direction, Policy};
+use portcullis_policies::{Allowance, Direction, Language, Policy, Refusal};
 use tokio::time::{timeout, timeout_at};
 
 use crate::answer::{self, AnswerStream, Screened, Stop};
@@ -29,6 +29,8 @@ pub struct Back<'a> {
     pub policy: &'a Arc<Policy>,
     /// What is let off in the answer, and put back into it.
     pub allowance: Allowance,
+    /// What a refusal is told in.
+    pub language: Language,
     /// Where the exchange runs.
     pub upstream: &'a Upstream,
     /// The running exchange, its head read.
@@ -70,7 +72,7 @@ impl Back<'_> {
                 Ok(())
             }
             Err(Stop::Refused(refusal)) => {
-                let no = No::Content(refusal);
+                let no = refused(self.policy, self.language, refusal);
                 ledger.complete("blocked_output", Some(no.answer().status), Some(estimate(self.prompt_bytes, body.len())));
                 Err(no.into())
             }
@@ -143,16 +145,21 @@ impl Back<'_> {
         sent: &mut usize,
     ) -> Result<(), Halt> {
         let deadline = self.deadline;
+        let (policy, language) = (self.policy, self.language);
+        let told = |stop| match stop {
+            Stop::Refused(refusal) => refused(policy, language, refusal),
+            Stop::Broken(why) => No::Upstream(why),
+        };
         loop {
             let piece = or_gone(session, timeout_at(deadline, self.exchange.piece())).await?;
             let piece = piece.unwrap_or(Err(No::UpstreamTimeout("the whole exchange")));
             let mut out = Vec::new();
             let began = Instant::now();
             let stop = match &piece {
-                Ok(Some(bytes)) => screen.push(bytes, &mut out).err().map(told),
-                Ok(None) => screen.end(&mut out).err().map(told),
+                Ok(Some(bytes)) => screen.push(bytes, &mut out).err().map(&told),
+                Ok(None) => screen.end(&mut out).err().map(&told),
                 // What was said before it broke off is settled all the same.
-                Err(no) => Some(screen.end(&mut out).err().filter(|stop| matches!(stop, Stop::Refused(_))).map_or(no.clone(), told)),
+                Err(no) => Some(screen.end(&mut out).err().filter(|stop| matches!(stop, Stop::Refused(_))).map_or(no.clone(), &told)),
             };
             ledger.took(Stage::ScreenBack, began);
             self.gate.metrics.held_back.observe(screen.held_bytes() as f64);
@@ -185,11 +192,9 @@ async fn drained(exchange: &mut Exchange) -> bool {
     false
 }
 
-fn told(stop: Stop) -> No {
-    match stop {
-        Stop::Refused(refusal) => No::Content(refusal),
-        Stop::Broken(why) => No::Upstream(why),
-    }
+fn refused(policy: &Policy, language: Language, mut refusal: Refusal) -> No {
+    refusal.message = Some(policy.words(&refusal, language));
+    No::Content(refusal)
 }
 
 /// Notes in the completion what the client got.

@@ -17,6 +17,7 @@ pub mod keys;
 pub mod limit;
 pub mod metrics;
 pub mod models;
+pub mod notices;
 pub mod pipeline;
 pub mod receive;
 pub mod record;
