@@ -10,9 +10,9 @@ use std::sync::Arc;
 use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
 use crate::error::{Fault, PolicyError};
+use crate::file;
 use crate::lists::ListForms;
 use crate::model::{Category, Direction, Mode, Unscreenable};
-use crate::pack;
 use crate::policy_form::{OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
 use crate::refuse::{LanguageForm, MessagesForm};
 
@@ -68,7 +68,7 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>, PolicyError> {
         if let Ok(real) = next.canonicalize() {
             seen.insert(real);
         }
-        let form: PolicyForm = pack::from_yaml(&next, &yaml)?;
+        let form: PolicyForm = file::from_yaml(&next, &yaml)?;
         let source = Source { path: next.as_path().into(), yaml, form };
         let base = source.form.extends.as_ref().map(|base| source.beside(&base.value));
         sources.push(source);
@@ -83,7 +83,7 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>, PolicyError> {
 
 /// Reads a file; what is wrong with it is told where it is named.
 fn read(path: &Path, child: Option<&Source>) -> Result<String, PolicyError> {
-    pack::read(path).map_err(|error| match (error, child) {
+    file::read(path).map_err(|error| match (error, child) {
         (PolicyError::Unreadable { path, source }, Some(child)) if source.kind() == std::io::ErrorKind::NotFound => {
             let line = child.form.extends.as_ref().map_or(1, |extends| extends.referenced.line());
             child.fault(line, "extends", format!("there is no file {}", path.display())).into()

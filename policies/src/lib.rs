@@ -8,6 +8,7 @@ mod compile;
 mod day;
 mod decide;
 mod error;
+mod file;
 mod fold;
 mod hold;
 mod inherit;

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use crate::choice::ChoiceForm;
 use crate::compile;
 use crate::error::{Fault, PolicyError};
+use crate::file;
 use crate::inherit::{self, Settings, Source};
 use crate::lists::Lists;
 use crate::model::{Action, Category, Direction, Encoding, Redaction};
@@ -37,9 +38,9 @@ pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, Polic
     }
     let mut rules = Vec::new();
     for path in packs(&sources, &mut faults) {
-        let yaml = pack::read(&path)?;
+        let yaml = file::read(&path)?;
         absorb(&mut hash, &yaml);
-        rules.extend(pack::parse(&path, &yaml, &mut faults)?);
+        rules.extend(pack::parse(&path, &yaml, &mut faults).map_err(file::hinted)?);
     }
     let settings = Settings::new(&sources);
     let own_actions = own_rules(&settings, &mut rules, &mut faults);
@@ -219,7 +220,9 @@ fn named(source: &Source, rules: &[Rule], faults: &mut Vec<Fault>) {
     let denied = form.deny_lists.iter().flat_map(|list| list.value.rules.iter().map(|id| (id, list.referenced.line(), "deny_lists")));
     for (id, line, subject) in disabled.chain(overridden).chain(tested).chain(excepted).chain(allowed).chain(denied) {
         if !known(id) {
-            faults.push(source.fault(line, subject, format!("no pack has a rule {id}")));
+            let hint = file::closest(id, rules.iter().map(|rule| rule.info.id.as_str()));
+            let hint = hint.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+            faults.push(source.fault(line, subject, format!("no pack has a rule {id}{hint}")));
         }
     }
 }

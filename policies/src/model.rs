@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::lists::OWN_PACK;
+
 /// Which way a text travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -260,6 +262,12 @@ pub struct RuleInfo {
 }
 
 impl RuleInfo {
+    /// Returns true for the rule of a policy's canary token.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.pack == OWN_PACK && self.id.starts_with("CANARY_")
+    }
+
     /// Returns what stands in the place of redacted text: the id in capitals, in brackets.
     #[must_use]
     pub fn redaction_tag(&self) -> String {

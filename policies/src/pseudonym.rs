@@ -16,7 +16,7 @@ use crate::model::{Action, Encoding, Finding, Text};
 use crate::style::mac;
 use crate::value::{decoded, escaped, unit};
 
-/// Most values one conversation may have; what comes after them is redacted.
+/// Most values one conversation may have. A request that would bring more starts it over; what one request has more is redacted.
 pub const PSEUDONYMS_MAX: usize = 4096;
 /// What one value of a conversation takes in memory, about, in bytes.
 const ENTRY_BYTES: usize = 48;
@@ -62,6 +62,12 @@ impl Pseudonyms {
         self.numbers.len() * ENTRY_BYTES + self.last.keys().map(|tag| tag.len() + ENTRY_BYTES).sum::<usize>()
     }
 
+    /// Starts over.
+    fn forget(&mut self) {
+        self.numbers.clear();
+        self.last.clear();
+    }
+
     /// Returns the number of a value, a new one if it has none or has one that is `taken`. None when there is no room.
     fn number(&mut self, tag: &str, value: &str, taken: &HashSet<u32>) -> Option<u32> {
         let whole = mac(&*self.key, "pseudonym", &[tag.as_bytes(), value.as_bytes()]);
@@ -97,7 +103,12 @@ impl<'p> Issue<'p> {
     /// Looks through the texts for what must not be given out.
     pub(crate) fn new(pseudonyms: &'p mut Pseudonyms, texts: &[Text<'_>], findings: &[Vec<Finding>]) -> Self {
         let due = findings.iter().flatten().filter(|finding| finding.in_force() == Action::Pseudonymize);
-        let mut taken: HashMap<String, HashSet<u32>> = due.map(|finding| (word(finding), HashSet::new())).collect();
+        let words: Vec<String> = due.map(word).collect();
+        if pseudonyms.len() + words.len() > PSEUDONYMS_MAX {
+            // A beginning that many conversations share: better new numbers than none.
+            pseudonyms.forget();
+        }
+        let mut taken: HashMap<String, HashSet<u32>> = words.into_iter().map(|word| (word, HashSet::new())).collect();
         if !taken.is_empty() {
             for text in texts {
                 let said = said(text);
@@ -421,7 +432,7 @@ rules:
     }
 
     #[test]
-    fn a_conversation_is_bounded_and_what_has_no_number_is_redacted() {
+    fn a_conversation_is_bounded_and_starts_over_and_what_has_no_number_is_redacted() {
         let mut pseudonyms = Pseudonyms::default();
         let none = HashSet::new();
         for index in 0..PSEUDONYMS_MAX {
@@ -430,7 +441,11 @@ rules:
         assert_eq!(pseudonyms.number("T", "one more", &none), None);
         assert_eq!(pseudonyms.number("T", "0", &none), Some(1));
         assert!(pseudonyms.bytes() <= (PSEUDONYMS_MAX + 2) * ENTRY_BYTES);
-        assert_eq!(forwarded(&policy(), &plain(&["a@b.org"]), &mut pseudonyms).0, ["[EMAIL_ADDRESS]"]);
+        assert_eq!(forwarded(&policy(), &plain(&["a@b.org"]), &mut pseudonyms).0, ["<EMAIL_ADDRESS_1>"], "it starts over");
+        assert_eq!(pseudonyms.len(), 1);
+        let many: Vec<String> = (0..=PSEUDONYMS_MAX).map(|n| format!("a{n}@b.org")).collect();
+        let (sent, way_back) = forwarded(&policy(), &plain(&[&many.join(" ")]), &mut pseudonyms);
+        assert!(sent[0].ends_with(&format!("<EMAIL_ADDRESS_{PSEUDONYMS_MAX}> [EMAIL_ADDRESS]")) && way_back.len() == PSEUDONYMS_MAX);
         assert!(!format!("{pseudonyms:?}").contains("one more"));
     }
 

@@ -71,6 +71,8 @@ pub struct Metrics {
     pub key_reload_failures: IntCounter,
     /// Refusals of callers without a key that were counted and not recorded.
     pub unrecorded: IntCounter,
+    /// Canary tokens found in answers.
+    pub canaries: IntCounter,
     /// Values that left as pseudonyms.
     pub pseudonyms_issued: IntCounter,
     /// Values put back into answers.
@@ -159,6 +161,7 @@ impl Metrics {
                 "portcullis_unrecorded_refusals_total",
                 "Refusals of callers without a key past the rate that is recorded",
             )?,
+            canaries: counter("portcullis_canaries_total", "Canary tokens found in answers")?,
             pseudonyms_issued: counter("portcullis_pseudonyms_issued_total", "Values that left as pseudonyms, once for each request")?,
             pseudonyms_restored: counter("portcullis_pseudonyms_restored_total", "Values put back into answers")?,
             vault_conversations: gauge("portcullis_vault_conversations", "Conversations whose pseudonyms are remembered")?,

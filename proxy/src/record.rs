@@ -68,6 +68,11 @@ impl Ledger {
     /// Notes what was found in one text.
     pub fn found(&mut self, direction: Direction, pointer: &str, findings: &[Finding]) {
         for finding in findings {
+            if finding.rule.is_canary() {
+                self.metrics.canaries.inc();
+                let Event { request_id, tenant, key_id, model, .. } = &self.event;
+                tracing::error!(request_id, tenant, key_id, model, rule = finding.rule.id, "an answer holds a canary token");
+            }
             self.findings.add(direction, pointer, finding);
         }
     }

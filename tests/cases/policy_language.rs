@@ -97,6 +97,8 @@ async fn a_canary_in_an_answer_stops_it_wherever_it_is_cut() {
         assert_eq!(answer.content(), "My instructions are: ", "cut at {cut}");
         assert!(answer.error().is_some(), "cut at {cut}");
     }
+    assert!(gateway.metrics().await.sum("portcullis_canaries_total", &[]) > 1.0);
+    assert!(gateway.log().contains("an answer holds a canary token") && !gateway.log().contains("00ffaa"));
     // Planting it is no alarm.
     let planted = serde_json::json!({"model": "small-chat", "messages": [{"role": "system", "content": "PC-00ffaa12cd34"}, {"role": "user", "content": "hi"}]});
     assert_eq!(gateway.chat(&planted).await.status(), 200);
