@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use crate::error::Fault;
 use crate::inherit::Placed;
-use crate::lists::{Own, own_id};
 use crate::model::{Action, Category, Direction, Severity};
+use crate::own::{Own, own_id};
 use crate::pack::Rule;
 
 /// Shortest token, in characters: a shorter one is said by chance.

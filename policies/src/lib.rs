@@ -17,6 +17,7 @@ mod laws;
 mod lists;
 mod load;
 mod model;
+mod own;
 mod pack;
 mod policy;
 mod policy_form;
@@ -38,10 +39,11 @@ pub use allowance::Allowance;
 pub use day::Day;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
+pub use lists::Notice;
 pub use model::{
     Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
 };
-pub use policy::{Notice, Policy, TestFailure};
+pub use policy::{Policy, TestFailure};
 pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
 pub use refuse::Language;
 pub use stream::{Step, StreamScreen};

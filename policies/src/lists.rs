@@ -4,23 +4,25 @@
 //! find is let off or denied depends on nothing but its own text, so a stream decides as the whole text does.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use regex_automata::meta;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::allowance::Allowance;
 use crate::day::Day;
 use crate::error::Fault;
 use crate::inherit::Placed;
-use crate::model::{Action, Category, Direction, Role, RuleInfo, Severity};
-use crate::pack::{Origin, Rule, Scope, Variant};
+use crate::model::{Action, Category, Direction, Encoding, Severity};
+use crate::own::{OWN_PACK, Own, own_id};
+use crate::pack::Rule;
 use crate::syntax;
-use crate::value::{folded, normalised};
+use crate::value::{decoded, folded, normalised};
 
 /// Days that an exception goes on to hold after it has expired, while it is warned about.
-pub(crate) const GRACE_DAYS: i32 = 7;
+const GRACE_DAYS: i32 = 7;
 /// Most values in one list.
 const VALUES_MAX: usize = 100_000;
 
@@ -94,7 +96,7 @@ pub(crate) struct ExceptionForm {
 
 /// Values, in every way they can be named.
 #[derive(Default)]
-pub(crate) struct Values {
+struct Values {
     literals: HashSet<String>,
     hashes: HashSet<[u8; 32]>,
     regexes: Vec<meta::Regex>,
@@ -124,7 +126,7 @@ impl Values {
     }
 
     /// Returns true for a value that is named here.
-    pub(crate) fn holds(&self, value: &str) -> bool {
+    fn holds(&self, value: &str) -> bool {
         if !self.literals.is_empty() || !self.hashes.is_empty() {
             let form = normalised(value);
             if self.literals.contains(&form) {
@@ -154,25 +156,30 @@ fn regex(pattern: &str) -> Result<meta::Regex, String> {
 }
 
 /// One exception, ready to be asked.
-pub(crate) struct Exception {
-    pub path: PathBuf,
-    pub line: u64,
+struct Exception {
+    path: PathBuf,
+    line: u64,
     /// Index of the rule.
-    pub rule: usize,
-    pub form: ExceptionForm,
+    rule: usize,
+    form: ExceptionForm,
     /// None for every value.
     values: Option<Values>,
 }
 
 impl Exception {
     /// Returns true when it is for this caller.
-    pub(crate) fn is_for(&self, tenant: &str, key: &str) -> bool {
+    fn is_for(&self, tenant: &str, key: &str) -> bool {
         let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|known| known == name);
         named(&self.form.tenants, tenant) && named(&self.form.keys, key)
     }
 
+    /// Returns the last day it holds.
+    fn last(&self) -> Day {
+        self.form.expires.plus(GRACE_DAYS)
+    }
+
     /// Returns true when it is for this value.
-    pub(crate) fn holds(&self, value: &str) -> bool {
+    fn holds(&self, value: &str) -> bool {
         self.values.as_ref().is_none_or(|values| values.holds(value))
     }
 }
@@ -184,7 +191,7 @@ pub(crate) struct Lists {
     deny: Vec<(Values, usize)>,
     /// For each rule, the lists that hold for it.
     by_rule: Vec<ByRule>,
-    pub exceptions: Vec<Exception>,
+    exceptions: Vec<Exception>,
 }
 
 #[derive(Default, Clone)]
@@ -215,13 +222,14 @@ impl Lists {
         for list in &forms.allow {
             let subject = format!("allow_lists.{}", list.value.name);
             let AllowListForm { rules: ids, categories, literals, regexes, sha256, .. } = &list.value;
-            match (Values::new(literals, regexes, sha256), scope(ids, categories, rules)) {
-                (Err(reason), _) | (_, Err(reason)) => faults.push(list.fault(&subject, reason)),
-                (Ok(values), _) if values.is_empty() => faults.push(list.fault(&subject, NO_VALUES)),
-                (Ok(_), Ok(scope)) if scope.is_empty() => {
+            let scope = scope(ids, categories, rules);
+            match Values::new(literals, regexes, sha256) {
+                Err(reason) => faults.push(list.fault(&subject, reason)),
+                Ok(values) if values.is_empty() => faults.push(list.fault(&subject, NO_VALUES)),
+                Ok(_) if scope.is_empty() => {
                     faults.push(list.fault(&subject, "say under rules or categories what is allowed these values"));
                 }
-                (Ok(values), Ok(scope)) => {
+                Ok(values) => {
                     scope.into_iter().for_each(|rule| lists.by_rule[rule].allow.push(lists.allow.len()));
                     lists.allow.push(values);
                 }
@@ -233,18 +241,18 @@ impl Lists {
             let DenyListForm { rules: ids, categories, literals, regexes, sha256, .. } = &list.value;
             let searched = list.value.is_searched();
             let (literals, regexes) = if searched { (&[][..], &[][..]) } else { (&literals[..], &regexes[..]) };
-            let scope = scope(ids, categories, rules).map(|scope| match searched {
+            let scope = match searched {
                 // A hash can be compared with what rules find only: with all of that.
-                true => (0..rules.len()).filter(|rule| rules[*rule].info.pack != OWN_PACK).collect(),
-                false => scope,
-            });
-            match (Values::new(literals, regexes, sha256), scope) {
-                (Err(reason), _) | (_, Err(reason)) => faults.push(list.fault(&subject, reason)),
-                (Ok(values), Ok(scope)) if !values.is_empty() => {
+                true => scope(&[], &Category::ALL, rules),
+                false => scope(ids, categories, rules),
+            };
+            match Values::new(literals, regexes, sha256) {
+                Err(reason) => faults.push(list.fault(&subject, reason)),
+                Ok(values) if !values.is_empty() => {
                     scope.into_iter().for_each(|rule| lists.by_rule[rule].deny.push(lists.deny.len()));
                     lists.deny.push((values, own));
                 }
-                _ => {}
+                Ok(_) => {}
             }
         }
         for exception in &forms.exceptions {
@@ -269,103 +277,95 @@ impl Lists {
         self.exceptions.push(Exception { path: placed.path.to_path_buf(), line: placed.line, rule, form: form.clone(), values });
     }
 
-    /// Returns true when any list holds for the rule.
-    pub(crate) fn ask(&self, rule: usize) -> bool {
-        self.by_rule.get(rule).is_some_and(|lists| !lists.allow.is_empty() || !lists.deny.is_empty())
-    }
-
     /// Returns true when some list denies values that the rule finds.
     pub(crate) fn may_deny(&self, rule: usize) -> bool {
         self.by_rule.get(rule).is_some_and(|lists| !lists.deny.is_empty())
     }
 
-    /// Returns the rule of the list that denies a value.
-    pub(crate) fn denies(&self, rule: usize, value: &str) -> Option<usize> {
-        let mut lists = self.by_rule.get(rule)?.deny.iter().map(|list| &self.deny[*list]);
-        lists.find(|(values, _)| values.holds(value)).map(|(_, own)| *own)
+    /// Returns the rule that a find belongs to in the end: its own, or that of the list that denies it. None when it is let off.
+    pub(crate) fn judged(&self, rule: usize, piece: &str, encoding: Encoding, allowance: &Allowance) -> Option<usize> {
+        if allowance.lets_off(piece) {
+            return None;
+        }
+        let excepted = |rule| allowance.excepted().iter().filter_map(|at| self.exceptions.get(*at)).filter(move |e| e.rule == rule);
+        let lists = self.by_rule.get(rule).filter(|lists| !lists.allow.is_empty() || !lists.deny.is_empty());
+        if lists.is_none() && excepted(rule).next().is_none() {
+            return Some(rule);
+        }
+        // What is more than one JSON value is compared as it is written.
+        let value = decoded(piece, encoding).unwrap_or(piece.into());
+        let mut denied = lists.into_iter().flat_map(|lists| &lists.deny).map(|list| &self.deny[*list]);
+        let in_the_end = match denied.find(|(values, _)| values.holds(&value)) {
+            Some((_, own)) => *own,
+            None if lists.is_some_and(|lists| lists.allow.iter().any(|list| self.allow[*list].holds(&value))) => return None,
+            None => rule,
+        };
+        (!excepted(in_the_end).any(|exception| exception.holds(&value))).then_some(in_the_end)
     }
 
-    /// Returns true when a list allows a value.
-    pub(crate) fn allows(&self, rule: usize, value: &str) -> bool {
-        self.by_rule.get(rule).is_some_and(|lists| lists.allow.iter().any(|list| self.allow[*list].holds(value)))
+    /// Returns what is let off for a caller on a day.
+    pub(crate) fn allowance(&self, tenant: &str, key: &str, today: Day) -> Allowance {
+        let holds = |exception: &Exception| exception.is_for(tenant, key) && today <= exception.last();
+        let exceptions = self.exceptions.iter().enumerate().filter(|(_, exception)| holds(exception));
+        let (places, expiries): (Vec<usize>, Vec<Day>) = exceptions.map(|(at, exception)| (at, exception.form.expires)).unzip();
+        Allowance::excepting(places, expiries.into_iter().any(|expires| expires < today))
+    }
+
+    /// Lists the exceptions that have expired.
+    pub(crate) fn notices(&self, today: Day) -> Vec<Notice> {
+        let expired = self.exceptions.iter().filter(|exception| exception.form.expires < today);
+        let notice = |exception: &Exception| Notice {
+            path: exception.path.clone(),
+            line: exception.line,
+            rule: exception.form.rule.clone(),
+            owner: exception.form.owner.clone(),
+            expired: exception.form.expires,
+            last: exception.last(),
+            holds: today <= exception.last(),
+        };
+        expired.map(notice).collect()
+    }
+}
+
+/// An exception that has expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The file it is written in.
+    pub path: PathBuf,
+    /// Its line, from 1.
+    pub line: u64,
+    /// The rule it is from.
+    pub rule: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// The day it expired.
+    pub expired: Day,
+    /// The last day it holds all the same.
+    pub last: Day,
+    /// Whether it still holds.
+    pub holds: bool,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Notice { path, line, rule, owner, expired, last, holds } = self;
+        write!(f, "{}:{line}: the exception from {rule} expired on {expired} ", path.display())?;
+        match holds {
+            true => write!(f, "and holds until {last}; {owner} has to renew or remove it"),
+            false => write!(f, "and does not hold any more; {owner} has to remove it"),
+        }
     }
 }
 
 const NO_VALUES: &str = "give at least one value under literals, regexes or sha256";
 
 /// The rules that a list is for. An id without a rule was told before.
-fn scope(ids: &[String], categories: &[Category], rules: &[Rule]) -> Result<Vec<usize>, String> {
+fn scope(ids: &[String], categories: &[Category], rules: &[Rule]) -> Vec<usize> {
     let in_scope = |rule: &Rule| {
         let info = &rule.info;
         info.pack != OWN_PACK && (categories.contains(&info.category) || ids.contains(&info.id))
     };
-    Ok((0..rules.len()).filter(|&rule| in_scope(&rules[rule])).collect())
-}
-
-/// The pack that a policy's own rules are in.
-pub(crate) const OWN_PACK: &str = "policy";
-
-/// Returns a rule id for a name, or why the name is none.
-pub(crate) fn own_id(prefix: &str, name: &str) -> Result<String, String> {
-    let named = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.is_empty() || name.len() > 60 || !name.chars().all(named) {
-        return Err("name must be 1 to 60 letters, digits, - and _".into());
-    }
-    Ok(format!("{prefix}_{}", name.replace('-', "_").to_ascii_uppercase()))
-}
-
-/// What a policy's own rule looks for.
-pub(crate) struct Own {
-    pub id: String,
-    pub title: String,
-    pub category: Category,
-    pub severity: Severity,
-    pub why: &'static str,
-    pub tags: Vec<String>,
-    pub directions: Vec<Direction>,
-    pub literals: Vec<String>,
-    pub patterns: Vec<String>,
-    pub insensitive: bool,
-}
-
-impl Own {
-    /// Makes a rule of it.
-    pub(crate) fn rule(self, path: PathBuf, line: u64) -> Rule {
-        let info = RuleInfo {
-            id: self.id,
-            title: self.title,
-            category: self.category,
-            severity: self.severity,
-            tags: self.tags,
-            why: self.why.to_owned(),
-            pack: OWN_PACK.to_owned(),
-        };
-        let (literals, patterns) = (self.literals, self.patterns);
-        let variant = |literals, patterns| Variant {
-            line,
-            patterns,
-            literals,
-            keywords: vec![],
-            insensitive: self.insensitive,
-            group: 0,
-            max_bytes: None,
-            score: 1.0,
-            check: None,
-            context: None,
-            entropy: None,
-            stop_words: vec![],
-        };
-        let is_written = !literals.is_empty() || !patterns.is_empty();
-        Rule {
-            info: Arc::new(info),
-            origin: Origin { path, line },
-            variants: if is_written { vec![variant(literals, patterns)] } else { vec![] },
-            scope: Scope::new(&self.directions, &Role::ALL),
-            must_match: vec![],
-            weak_match: vec![],
-            must_not_match: vec![],
-        }
-    }
+    (0..rules.len()).filter(|&rule| in_scope(&rules[rule])).collect()
 }
 
 impl DenyListForm {
@@ -414,8 +414,11 @@ impl Placed<DenyListForm> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::{Allowance, Encoding, Policy, StreamScreen, Text};
+    use crate::model::Role;
+    use crate::{Policy, StreamScreen, Text};
 
     const PACK: &str = r#"
 pack: p

@@ -13,14 +13,13 @@ use crate::decide::{Refusal, decide};
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::inherit::{Guard, Placed, Settings};
-use crate::lists::{Exception, GRACE_DAYS, Lists};
+use crate::lists::{Lists, Notice};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
 use crate::refuse::{Language, LanguageForm, language_of};
 use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
 use crate::style::{self, Key};
-use crate::value::decoded;
 use crate::view::Views;
 
 /// A compiled policy; immutable, shared as `Arc<Policy>`.
@@ -37,6 +36,14 @@ pub struct Policy {
     lists: Lists,
     /// For requests and for responses: what a stream holds back.
     holds: [OnceLock<Option<Hold>>; 2],
+}
+
+/// What is asked of the rules: which way a text goes, who speaks it, how it is written, and what is let off in it.
+pub(crate) struct Asked<'a> {
+    pub direction: Direction,
+    pub role: Role,
+    pub encoding: Encoding,
+    pub allowance: &'a Allowance,
 }
 
 /// What the policy says of one rule.
@@ -95,36 +102,6 @@ pub struct TestFailure {
     pub expected: String,
     /// What came out: action and rule ids, never the text.
     pub got: String,
-}
-
-/// An exception that has expired.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The file it is written in.
-    pub path: PathBuf,
-    /// Its line, from 1.
-    pub line: u64,
-    /// The rule it is from.
-    pub rule: String,
-    /// Who answers for it.
-    pub owner: String,
-    /// The day it expired.
-    pub expired: Day,
-    /// The last day it holds all the same.
-    pub last: Day,
-    /// Whether it still holds.
-    pub holds: bool,
-}
-
-impl std::fmt::Display for Notice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Notice { path, line, rule, owner, expired, last, holds } = self;
-        write!(f, "{}:{line}: the exception from {rule} expired on {expired} ", path.display())?;
-        match holds {
-            true => write!(f, "and holds until {last}; {owner} has to renew or remove it"),
-            false => write!(f, "and does not hold any more; {owner} has to remove it"),
-        }
-    }
 }
 
 impl std::fmt::Debug for Policy {
@@ -248,7 +225,8 @@ impl Policy {
     #[must_use]
     pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
         let views = Views::new(text.text, text.encoding, true);
-        self.resolve(direction, text.role, self.candidates(direction, text.role, (&views, text.encoding), 0, allowance))
+        let asked = Asked { direction, role: text.role, encoding: text.encoding, allowance };
+        self.resolve(&asked, self.candidates(&asked, &views, 0))
     }
 
     /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
@@ -266,54 +244,24 @@ impl Policy {
     }
 
     /// Finds what the rules find at `from` or later, each at its own threshold, and leaves out what the policy or the allowance lets off.
-    pub(crate) fn candidates(
-        &self,
-        direction: Direction,
-        role: Role,
-        (views, encoding): (&Views<'_>, Encoding),
-        from: usize,
-        allowance: &Allowance,
-    ) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, asked: &Asked<'_>, views: &Views<'_>, from: usize) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         for &threshold in &self.thresholds {
             // One search for each threshold: a find that is too weak must not stand in the way of the next one.
-            let active = |rule: usize| self.plans[rule].threshold == threshold && self.is_active(direction, role, rule);
+            let active = |rule: usize| self.plans[rule].threshold == threshold && self.is_active(asked.direction, asked.role, rule);
             candidates.extend(self.engine.candidates(views, from, threshold, &active));
         }
         let text = views.text(0);
-        candidates.retain_mut(|candidate| self.stands(direction, role, candidate, &text[candidate.span.clone()], encoding, allowance));
+        candidates.retain_mut(|candidate| {
+            let piece = &text[candidate.span.clone()];
+            match self.lists.judged(candidate.rule, piece, asked.encoding, asked.allowance) {
+                None => return false,
+                Some(rule) if rule != candidate.rule => (candidate.rule, candidate.score) = (rule, 1.0),
+                Some(_) => {}
+            }
+            self.action(asked, candidate) > Action::Allow
+        });
         candidates
-    }
-
-    /// Asks the lists and the exceptions. A denied find becomes one of its list's rule.
-    fn stands(
-        &self,
-        direction: Direction,
-        role: Role,
-        candidate: &mut Candidate,
-        piece: &str,
-        encoding: Encoding,
-        allowance: &Allowance,
-    ) -> bool {
-        if allowance.lets_off(piece) {
-            return false;
-        }
-        let is_excepted = |rule| allowance.excepted().iter().filter_map(|at| self.lists.exceptions.get(*at)).any(move |e| e.rule == rule);
-        if self.lists.ask(candidate.rule) || is_excepted(candidate.rule) {
-            // What is more than one JSON value is compared as it is written.
-            let value = decoded(piece, encoding).unwrap_or(piece.into());
-            match self.lists.denies(candidate.rule, &value) {
-                Some(own) => (candidate.rule, candidate.score) = (own, 1.0),
-                None if self.lists.allows(candidate.rule, &value) => return false,
-                None => {}
-            }
-            let rule = candidate.rule;
-            let mut exceptions = allowance.excepted().iter().filter_map(|at| self.lists.exceptions.get(*at));
-            if exceptions.any(|exception| exception.rule == rule && exception.holds(&value)) {
-                return false;
-            }
-        }
-        self.action(direction, role, candidate) > Action::Allow
     }
 
     /// Returns the language to refuse these texts in.
@@ -335,32 +283,19 @@ impl Policy {
     /// Returns what is let off for a caller on a day: the exceptions that hold. They hold for a week after they have expired.
     #[must_use]
     pub fn allowance(&self, tenant: &str, key: &str, today: Day) -> Allowance {
-        let holds = |exception: &Exception| exception.is_for(tenant, key) && today <= exception.form.expires.plus(GRACE_DAYS);
-        let exceptions = self.lists.exceptions.iter().enumerate().filter(|(_, exception)| holds(exception));
-        let (places, expiries): (Vec<usize>, Vec<Day>) = exceptions.map(|(at, exception)| (at, exception.form.expires)).unzip();
-        Allowance::excepting(places, expiries.into_iter().any(|expires| expires < today))
+        self.lists.allowance(tenant, key, today)
     }
 
     /// Lists the exceptions that have expired: those that still hold for a while, and those that do nothing any more.
     #[must_use]
     pub fn notices(&self, today: Day) -> Vec<Notice> {
-        let expired = self.lists.exceptions.iter().filter(|exception| exception.form.expires < today);
-        let notice = |exception: &Exception| Notice {
-            path: exception.path.clone(),
-            line: exception.line,
-            rule: exception.form.rule.clone(),
-            owner: exception.form.owner.clone(),
-            expired: exception.form.expires,
-            last: exception.form.expires.plus(GRACE_DAYS),
-            holds: today <= exception.form.expires.plus(GRACE_DAYS),
-        };
-        expired.map(notice).collect()
+        self.lists.notices(today)
     }
 
-    pub(crate) fn resolve(&self, direction: Direction, role: Role, candidates: Vec<Candidate>) -> Vec<Finding> {
+    pub(crate) fn resolve(&self, asked: &Asked<'_>, candidates: Vec<Candidate>) -> Vec<Finding> {
         resolve(candidates, &|candidate| Verdict {
             rule: Arc::clone(&self.engine.rules[candidate.rule].info),
-            action: self.action(direction, role, candidate),
+            action: self.action(asked, candidate),
             monitored: self.plans[candidate.rule].monitored,
             redaction: self.plans[candidate.rule].redaction,
         })
@@ -374,8 +309,8 @@ impl Policy {
         examples.map(|example| example.text.clone()).collect()
     }
 
-    fn action(&self, direction: Direction, role: Role, candidate: &Candidate) -> Action {
-        self.plans[candidate.rule].cases[direction as usize].action(role, candidate.score)
+    fn action(&self, asked: &Asked<'_>, candidate: &Candidate) -> Action {
+        self.plans[candidate.rule].cases[asked.direction as usize].action(asked.role, candidate.score)
     }
 
     fn is_active(&self, direction: Direction, role: Role, rule: usize) -> bool {

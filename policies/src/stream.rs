@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::allowance::Allowance;
 use crate::decide::{Refusal, RefusalReason, refusal};
 use crate::model::{Action, Direction, Encoding, Finding, Mode, Role};
-use crate::policy::Policy;
+use crate::policy::{Asked, Policy};
 use crate::redact::{JsonState, redact_part};
 use crate::scan::{CONTEXT_BYTES, Candidate};
 use crate::view::Views;
@@ -103,7 +103,8 @@ impl StreamScreen {
         if open <= self.released {
             return Step::default();
         }
-        let mut candidates = self.policy.candidates(self.direction, self.role, (&views, self.encoding), self.released, &self.allowance);
+        let asked = Asked { direction: self.direction, role: self.role, encoding: self.encoding, allowance: &self.allowance };
+        let mut candidates = self.policy.candidates(&asked, &views, self.released);
         let cut = match whole {
             true => open,
             false => self.cut(open, &candidates, &views),
@@ -112,7 +113,7 @@ impl StreamScreen {
             return Step::default();
         }
         candidates.retain(|candidate| low(candidate) < cut);
-        let findings = self.policy.resolve(self.direction, self.role, candidates);
+        let findings = self.policy.resolve(&asked, candidates);
         let keep_from = kept_from(&views, cut);
         let step = self.release(cut, findings);
         self.buffer.drain(..keep_from);

@@ -68,7 +68,7 @@ impl Parsed {
         if let Some(session) = SESSION_FIELDS.into_iter().find_map(named) {
             return ("session", session);
         }
-        let said = |leaf: &&Leaf| leaf.role == Role::User && leaf.pointer.starts_with("/messages/");
+        let said = |leaf: &&Leaf| leaf.role == Role::User && leaf.pointer.starts_with("/messages/") && leaf.pointer.contains("/content");
         let first = self.leaves.iter().find(said).or(self.leaves.iter().find(|leaf| leaf.redactable));
         ("beginning", first.map_or("", |leaf| &leaf.text))
     }
