@@ -2,7 +2,7 @@
 //!
 //! On disk an event is one JSON object with the fields below under their Rust names; absent means unknown or not applicable.
 //! A request leaves exactly one event that answers it (`decision`, `rejected`, `auth_failure` or `limit`) and, only where it was
-//! forwarded (a `decision` of allow, flag or redact), exactly one `completion`.
+//! forwarded (a `decision` of allow, flag, pseudonymize or redact), exactly one `completion`.
 
 use serde::{Deserialize, Serialize};
 
@@ -269,7 +269,8 @@ impl Event {
 
     /// Whether this event is a decision that let the request through, so that a completion must follow.
     pub fn forwards(&self) -> bool {
-        self.kind == Kind::Decision && matches!(self.decision, Some(Decision::Allow | Decision::Flag | Decision::Redact))
+        self.kind == Kind::Decision
+            && matches!(self.decision, Some(Decision::Allow | Decision::Flag | Decision::Pseudonymize | Decision::Redact))
     }
 
     /// Returns the event with everything cut to its bound; `cut` says whether anything was.
@@ -448,6 +449,7 @@ mod tests {
         for (kind, decision, awaits) in [
             (Kind::Decision, Some(Decision::Allow), true),
             (Kind::Decision, Some(Decision::Flag), true),
+            (Kind::Decision, Some(Decision::Pseudonymize), true),
             (Kind::Decision, Some(Decision::Redact), true),
             (Kind::Decision, Some(Decision::Block), false),
             (Kind::Decision, None, false),

@@ -27,6 +27,8 @@ pub enum Decision {
     Allow,
     /// Forwarded as it came, with findings.
     Flag,
+    /// Forwarded with parts replaced by placeholders, which the answer has put back.
+    Pseudonymize,
     /// Forwarded with parts replaced.
     Redact,
     /// Stopped because of its text.
@@ -105,7 +107,7 @@ macro_rules! words {
 }
 
 words!(Kind { Decision => "decision", Completion => "completion", Rejected => "rejected", AuthFailure => "auth_failure", Limit => "limit" });
-words!(Decision { Allow => "allow", Flag => "flag", Redact => "redact", Block => "block", Refused => "refused" });
+words!(Decision { Allow => "allow", Flag => "flag", Pseudonymize => "pseudonymize", Redact => "redact", Block => "block", Refused => "refused" });
 words!(Severity { Low => "low", Medium => "medium", High => "high", Critical => "critical" });
 words!(Direction { Request => "request", Response => "response" });
 words!(Mode { Enforce => "enforce", Monitor => "monitor" });

@@ -1,8 +1,10 @@
 //! The decision: findings, the classifier's word and the policy, turned into what happens next.
 
+use crate::inherit::Guard;
 use crate::model::{Action, Category, Finding, Mode, ModelSignal, Severity, Text};
 use crate::policy::Policy;
-use crate::policy_form::{GuardForm, Unavailable};
+use crate::policy_form::Unavailable;
+use crate::pseudonym::{Issue, Pseudonyms, Restoration};
 use crate::redact::redact;
 
 /// What happens to a request or an answer.
@@ -10,7 +12,7 @@ use crate::redact::redact;
 pub struct Decision {
     /// The action in force.
     pub action: Action,
-    /// The action `mode: enforce` would take.
+    /// The action that would be in force if nothing were only monitored.
     pub intended: Action,
     /// The worst severity found.
     pub severity: Option<Severity>,
@@ -38,6 +40,8 @@ pub struct Refusal {
     pub categories: Vec<Category>,
     /// Who said no.
     pub reason: RefusalReason,
+    /// What to tell the caller, where somebody has put it into words already; else [`Refusal::words`].
+    pub message: Option<String>,
 }
 
 /// Who said no.
@@ -71,6 +75,7 @@ impl RefusalReason {
 #[derive(Debug)]
 pub struct Cleared {
     redacted: Vec<Option<String>>,
+    restoration: Restoration,
 }
 
 impl Cleared {
@@ -78,6 +83,12 @@ impl Cleared {
     #[must_use]
     pub fn redacted(&self, index: usize) -> Option<&str> {
         self.redacted.get(index)?.as_deref()
+    }
+
+    /// Returns the way back for the pseudonyms in these texts.
+    #[must_use]
+    pub fn restoration(&self) -> Restoration {
+        self.restoration.clone()
     }
 
     /// Returns how many texts were cleared.
@@ -95,55 +106,82 @@ impl Cleared {
 
 /// Decides about `texts`, given one list of findings per text and the classifier's word.
 ///
-/// Texts without a list of findings were not screened, and are refused.
+/// Texts without a list of findings were not screened, and are refused. Pseudonyms are numbered from 1; [`decide_in`] goes on with those of
+/// a conversation.
 #[must_use]
 pub fn decide(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], signal: &ModelSignal) -> Decision {
+    decide_in(policy, texts, findings, signal, &mut Pseudonyms::default())
+}
+
+/// Decides about `texts` as [`decide`] does, in a conversation whose values keep their pseudonyms.
+#[must_use]
+pub fn decide_in(
+    policy: &Policy,
+    texts: &[Text<'_>],
+    findings: &[Vec<Finding>],
+    signal: &ModelSignal,
+    pseudonyms: &mut Pseudonyms,
+) -> Decision {
     let all = || findings.iter().flatten();
     let severity = all().map(|finding| finding.rule.severity).max();
     let (guard, failed_open) = guard_action(policy.guard(), signal);
-    let unredactable =
-        texts.iter().zip(findings).any(|(text, found)| !text.redactable && found.iter().any(|finding| finding.action == Action::Redact));
-    let rules = all().map(|finding| finding.action).max().unwrap_or(Action::Allow);
-    let reason = if rules == Action::Block {
-        Some(RefusalReason::Rule)
-    } else if unredactable || texts.len() != findings.len() {
-        Some(RefusalReason::Unredactable)
-    } else if guard == Action::Block {
-        Some(match signal {
-            ModelSignal::Scored { .. } => RefusalReason::Model,
-            _ => RefusalReason::GuardUnavailable,
-        })
-    } else {
-        None
+    // What comes out when this is taken for the action of each finding.
+    let verdict = |taken: &dyn Fn(&Finding) -> Action| {
+        let rules = all().map(taken).max().unwrap_or(Action::Allow);
+        let is_stuck =
+            |(text, found): (&Text<'_>, &Vec<Finding>)| !text.redactable && found.iter().any(|finding| taken(finding).rewrites());
+        let reason = if rules == Action::Block {
+            Some(RefusalReason::Rule)
+        } else if texts.len() != findings.len() || texts.iter().zip(findings).any(is_stuck) {
+            Some(RefusalReason::Unredactable)
+        } else if guard == Action::Block {
+            Some(match signal {
+                ModelSignal::Scored { .. } => RefusalReason::Model,
+                _ => RefusalReason::GuardUnavailable,
+            })
+        } else {
+            None
+        };
+        (if reason.is_some() { Action::Block } else { rules.max(guard) }, reason)
     };
-    let intended = if reason.is_some() { Action::Block } else { rules.max(guard) };
+    let (intended, _) = verdict(&|finding| finding.action);
+    let (in_force, reason) = verdict(&Finding::in_force);
     let action = match policy.mode() {
-        Mode::Enforce => intended,
-        Mode::Monitor => intended.min(Action::Flag),
+        Mode::Enforce => in_force,
+        Mode::Monitor => in_force.min(Action::Flag),
     };
     let outcome = match reason {
         Some(reason) if action == Action::Block => {
             let found: Vec<Finding> = findings.iter().flatten().cloned().collect();
             Outcome::Refuse(refusal(&found, reason))
         }
-        _ => Outcome::Forward(cleared(texts, findings, action)),
+        _ => Outcome::Forward(cleared(policy, texts, findings, action, pseudonyms)),
     };
     // In monitor mode a classifier that gave no answer lets the text pass too.
     let failed_open = failed_open || (action != Action::Block && matches!(signal, ModelSignal::Unavailable { .. }));
     Decision { action, intended, severity, failed_open, outcome }
 }
 
-/// Redacts what is to be redacted, when that is the action in force.
-fn cleared(texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action) -> Cleared {
+/// Replaces what is to be replaced, when that is the action in force.
+fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], action: Action, pseudonyms: &mut Pseudonyms) -> Cleared {
+    if !action.rewrites() {
+        return Cleared { redacted: vec![None; texts.len()], restoration: Restoration::default() };
+    }
+    let mut issue = Issue::new(pseudonyms, texts, findings);
     let redacted = texts.iter().zip(findings).map(|(text, found)| {
-        let due = action == Action::Redact && found.iter().any(|finding| finding.action == Action::Redact);
-        due.then(|| redact(text.text, text.encoding, found, Action::Redact))
+        let due = || found.iter().filter(|finding| finding.in_force().rewrites());
+        let mut replace = |finding: &Finding, piece: &str| {
+            let pseudonym = (finding.action == Action::Pseudonymize).then(|| issue.pseudonym(finding, piece, text.encoding)).flatten();
+            pseudonym.unwrap_or_else(|| policy.shown(finding, piece, text.encoding))
+        };
+        due().next()?;
+        Some(redact(text.text, text.encoding, due(), &mut replace))
     });
-    Cleared { redacted: redacted.collect() }
+    Cleared { redacted: redacted.collect(), restoration: issue.restoration() }
 }
 
 /// Says what the policy makes of the classifier's word, and whether it let texts pass without one.
-fn guard_action(guard: GuardForm, signal: &ModelSignal) -> (Action, bool) {
+fn guard_action(guard: Guard, signal: &ModelSignal) -> (Action, bool) {
     match signal {
         ModelSignal::Skipped => (Action::Allow, false),
         ModelSignal::Unavailable { .. } => match guard.unavailable {
@@ -161,8 +199,8 @@ fn guard_action(guard: GuardForm, signal: &ModelSignal) -> (Action, bool) {
 /// Names the rules that stand in the way: those that block, or, where nothing can be rewritten, those that would redact.
 pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     let in_the_way = |finding: &&Finding| match reason {
-        RefusalReason::Rule => finding.action == Action::Block,
-        RefusalReason::Unredactable => finding.action >= Action::Redact,
+        RefusalReason::Rule => finding.in_force() == Action::Block,
+        RefusalReason::Unredactable => finding.in_force().hides(),
         RefusalReason::Model | RefusalReason::GuardUnavailable => false,
     };
     let found: Vec<&Finding> = findings.iter().filter(in_the_way).collect();
@@ -172,7 +210,7 @@ pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     rules.dedup();
     categories.sort();
     categories.dedup();
-    Refusal { rules, categories, reason }
+    Refusal { rules, categories, reason, message: None }
 }
 
 #[cfg(test)]
@@ -193,6 +231,7 @@ rules:
         std::fs::write(folder.path().join("p.yaml"), PACK).unwrap();
         let path = folder.path().join("policy.yaml");
         let actions = "actions: { request: { pii: redact, injection: block, sensitive: flag } }";
+        let actions = if extra.contains("actions:") { "" } else { actions };
         std::fs::write(&path, format!("name: p\npacks: [p.yaml]\n{actions}\n{extra}\n")).unwrap();
         Policy::load(&path).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -268,5 +307,52 @@ rules:
             assert!(decision.intended >= Action::Redact);
             assert!(matches!(decision.outcome, Outcome::Forward(cleared) if cleared.redacted(0).is_none()));
         }
+    }
+
+    #[test]
+    fn a_rule_that_is_only_watched_is_recorded_and_not_carried_out() {
+        let policy = policy("rules: { name-a: { monitor: true }, NAME_B: { monitor: true } }");
+        for (text, intended) in [("alpha", Action::Redact), ("bravo", Action::Block)] {
+            let decision = decided(&policy, true, &[text], &ModelSignal::Skipped);
+            assert_eq!((decision.action, decision.intended), (Action::Flag, intended));
+            assert!(matches!(decision.outcome, Outcome::Forward(cleared) if cleared.redacted(0).is_none()));
+            assert_eq!(decided(&policy, false, &[text], &ModelSignal::Skipped).action, Action::Flag);
+        }
+        let other = decided(&policy, true, &["bravo and charlie"], &ModelSignal::Skipped);
+        assert_eq!((other.action, other.intended), (Action::Flag, Action::Block));
+    }
+
+    #[test]
+    fn cases_look_at_score_and_role_and_a_rule_may_have_a_threshold_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let pack = "
+pack: p
+rules:
+  - { id: WEAK, title: t, category: pii, severity: high, literals: [alpha], score: 0.4, context: { words: [name], boost: 0.5 }, why: w,
+      must_match: [name alpha], weak_match: [alpha], must_not_match: [x] }
+  - { id: LONG, title: t, category: pii, severity: low, pattern: 'al.{0,20}beta', score: 0.4, context: { words: [name], boost: 0.5 }, why: w,
+      must_match: [name al beta], weak_match: [al beta], must_not_match: [x] }
+";
+        std::fs::write(folder.path().join("p.yaml"), pack).unwrap();
+        let path = folder.path().join("policy.yaml");
+        let load = |rules: &str| {
+            let cases = "[{ roles: [system], action: allow }, { score_min: 0.8, action: block }, { action: redact }]";
+            std::fs::write(&path, format!("name: p\npacks: [p.yaml]\nactions: {{ request: {{ pii: {cases} }} }}\n{rules}")).unwrap();
+            Policy::load(&path).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let found = |policy: &Policy, role, text| {
+            let text = Text { role, encoding: Encoding::Plain, redactable: true, text };
+            let findings = policy.screen(Direction::Request, &text);
+            findings.iter().map(|finding| (finding.rule.id.clone(), finding.action)).collect::<Vec<_>>()
+        };
+        let usual = load("");
+        assert_eq!(found(&usual, Role::User, "alpha"), []);
+        assert_eq!(found(&usual, Role::User, "name alpha"), [("WEAK".to_owned(), Action::Block)]);
+        assert_eq!(found(&usual, Role::System, "name alpha"), []);
+        let lower = load("rules: { WEAK: { threshold: 0.3 } }");
+        assert_eq!(found(&lower, Role::User, "alpha"), [("WEAK".to_owned(), Action::Redact)]);
+        // The other rule keeps its threshold, and what is too weak for it hides nothing.
+        assert_eq!(found(&lower, Role::User, "al beta"), []);
+        assert_eq!(found(&lower, Role::User, "al name al beta"), [("LONG".to_owned(), Action::Block)]);
     }
 }

@@ -24,6 +24,14 @@ pub enum PolicyError {
         /// The limit.
         limit: u64,
     },
+    /// A file is not UTF-8.
+    #[error("{}:{line}: is not UTF-8; save it as such", .path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+    },
     /// A file is not YAML of the form asked for.
     #[error("{}:{line}: {reason}", .path.display())]
     Form {

@@ -31,13 +31,32 @@ rules:
 "#;
 
 fn policy(sensitive: &str) -> Arc<Policy> {
+    styled(sensitive, "")
+}
+
+fn styled(sensitive: &str, more: &str) -> Arc<Policy> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("pack.yaml"), PACK).unwrap();
     let actions = format!("{{ pii: redact, secret: redact, injection: redact, sensitive: {sensitive} }}");
-    let yaml = format!("name: laws\npacks: [pack.yaml]\nactions: {{ request: {actions}, response: {actions} }}\n");
+    let yaml = format!("name: laws\npacks: [pack.yaml]\nactions: {{ request: {actions}, response: {actions} }}\n{more}\n");
     let path = folder.path().join("policy.yaml");
     std::fs::write(&path, yaml).unwrap();
-    Arc::new(Policy::load(Path::new(&path)).unwrap_or_else(|error| panic!("{error}")))
+    let key = |_: &str| Some("a key for the laws alone".to_owned().into());
+    Arc::new(Policy::load_with(Path::new(&path), &key).unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// One policy for each style of redaction, and one that mixes them and only watches some rules.
+fn styles() -> &'static [Arc<Policy>] {
+    static POLICIES: OnceLock<Vec<Arc<Policy>>> = OnceLock::new();
+    POLICIES.get_or_init(|| {
+        let all = |style: &str| format!("redaction: {{ key_env: K, pii: {style}, secret: {style}, sensitive: {style} }}");
+        let mixed = "redaction: { key_env: K, pii: mask, secret: synthetic }\n\
+            rules: { PHONE: { redaction: hash, threshold: 0.3 }, DIGITS: { redaction: tag }, CARD: { redaction: synthetic } }";
+        let mut policies: Vec<Arc<Policy>> =
+            ["mask", "{ style: mask, keep: 9 }", "hash", "synthetic"].map(|style| styled("redact", &all(style))).into();
+        policies.push(styled("block", mixed));
+        policies
+    })
 }
 
 fn redacting() -> &'static Arc<Policy> {
@@ -222,6 +241,30 @@ proptest! {
         }
         let (redacted, _) = whole(redacting(), Encoding::Json, &text);
         prop_assert!(serde_json::from_str::<serde_json::Value>(&redacted).is_ok(), "{text} became {redacted}");
+    }
+
+    #[test]
+    fn every_style_of_redaction_streams_as_its_whole(text in mixed(), seed in any::<usize>()) {
+        let places = boundaries(&text);
+        let cut = places[seed % places.len()];
+        for policy in styles() {
+            for encoding in [Encoding::Plain, Encoding::Json] {
+                same(policy, encoding, &text, &[cut]);
+                same(policy, encoding, &text, &places);
+            }
+        }
+    }
+
+    #[test]
+    fn every_style_of_redaction_leaves_json(text in document(), seed in any::<usize>()) {
+        let places = boundaries(&text);
+        let cut = places[seed % places.len()];
+        for policy in styles() {
+            same(policy, Encoding::Json, &text, &[cut]);
+            let screened = Text { role: Role::Assistant, encoding: Encoding::Json, redactable: true, text: &text };
+            let redacted = policy.redact(&screened, &policy.screen(Direction::Response, &screened));
+            prop_assert!(serde_json::from_str::<serde_json::Value>(&redacted).is_ok(), "{text} became {redacted}");
+        }
     }
 
     #[test]

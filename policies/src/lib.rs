@@ -1,35 +1,54 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
+mod allowance;
 mod announce;
 mod automaton;
+mod canary;
 mod check;
+mod choice;
 mod compile;
+mod day;
 mod decide;
 mod error;
+mod file;
 mod first;
 mod fold;
 mod frequency;
 mod hold;
+mod inherit;
 #[cfg(test)]
 mod laws;
+mod lists;
 mod literals;
 mod load;
 mod model;
+mod own;
 mod pack;
 mod policy;
 mod policy_form;
+mod pseudonym;
 mod redact;
+mod refuse;
 mod resolve;
 mod scan;
 #[cfg(test)]
 mod shipped;
 mod stream;
+mod style;
 mod syntax;
+mod value;
 mod view;
 mod words;
 
-pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
+pub use allowance::Allowance;
+pub use day::Day;
+pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
-pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
+pub use lists::Notice;
+pub use model::{
+    Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
+};
 pub use policy::{Policy, TestFailure};
+pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
+pub use refuse::Language;
 pub use stream::{Step, StreamScreen};

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::own::OWN_PACK;
+
 /// Which way a text travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,23 +160,59 @@ pub enum Action {
     Allow,
     /// Let it pass, and say so in the record.
     Flag,
-    /// Replace it by its rule's tag.
+    /// Replace it by a placeholder that is put back in the answer.
+    Pseudonymize,
+    /// Replace it for good, in its rule's style.
     Redact,
     /// Refuse the request, or cut the answer.
     Block,
 }
 
 impl Action {
+    /// All actions, mildest first.
+    pub const ALL: [Action; 5] = [Action::Allow, Action::Flag, Action::Pseudonymize, Action::Redact, Action::Block];
+
+    /// Returns true when the text does not pass as it is.
+    #[must_use]
+    pub fn hides(self) -> bool {
+        self >= Action::Pseudonymize
+    }
+
+    /// Returns true when something else is put in the text's place.
+    #[must_use]
+    pub fn rewrites(self) -> bool {
+        matches!(self, Action::Pseudonymize | Action::Redact)
+    }
+
     /// Returns the name used in policy files and events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Action::Allow => "allow",
             Action::Flag => "flag",
+            Action::Pseudonymize => "pseudonymize",
             Action::Redact => "redact",
             Action::Block => "block",
         }
     }
+}
+
+/// What is put in the place of redacted text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Redaction {
+    /// The rule's tag: `[US_SSN]`.
+    #[default]
+    Tag,
+    /// Four stars and the last letters and digits: `****1234`.
+    Mask {
+        /// How many are kept; never more than half of them.
+        keep: u8,
+    },
+    /// The tag with a keyed hash, the same for the same value: `[US_SSN:1a2b3c4d]`.
+    Hash,
+    /// Another value of the same form, the same for the same value.
+    Synthetic,
 }
 
 /// Whether the policy acts or only watches.
@@ -224,6 +262,12 @@ pub struct RuleInfo {
 }
 
 impl RuleInfo {
+    /// Returns true for the rule of a policy's canary token.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.pack == OWN_PACK && self.id.starts_with("CANARY_")
+    }
+
     /// Returns what stands in the place of redacted text: the id in capitals, in brackets.
     #[must_use]
     pub fn redaction_tag(&self) -> String {
@@ -241,8 +285,22 @@ pub struct Finding {
     pub span: Range<usize>,
     /// Confidence, 0..=1.
     pub score: f32,
-    /// What the policy says for it, before `mode: monitor`.
+    /// What the policy says for it, before any `monitor`.
     pub action: Action,
+    /// Whether its rule is only watched: what the policy says is recorded, and no more than a flag is carried out.
+    pub monitored: bool,
+    /// What takes its place when it is redacted.
+    pub redaction: Redaction,
+    /// Whether the span is the whole of what the rule found, and not what another finding left of it.
+    pub whole: bool,
+}
+
+impl Finding {
+    /// Returns what is carried out for it, before `mode: monitor`.
+    #[must_use]
+    pub fn in_force(&self) -> Action {
+        if self.monitored { self.action.min(Action::Flag) } else { self.action }
+    }
 }
 
 /// What the classifier said about a whole request.

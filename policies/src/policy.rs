@@ -1,44 +1,100 @@
 //! A policy: the packs it names, compiled, and what it says is done about what they find.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::decide::decide;
+use zeroize::Zeroizing;
+
+use crate::allowance::Allowance;
+use crate::choice::{Cases, ChoiceForm};
+use crate::day::Day;
+use crate::decide::{Refusal, decide};
 use crate::error::PolicyError;
 use crate::hold::Hold;
+use crate::inherit::{Guard, Placed, Settings};
+use crate::lists::{Lists, Notice};
 use crate::load;
-use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Text, Unscreenable};
-use crate::policy_form::{GuardForm, PolicyForm};
-use crate::resolve::resolve;
+use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
+use crate::refuse::{Language, LanguageForm, language_of};
+use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
+use crate::style::{self, Key};
 use crate::view::Views;
 
 /// A compiled policy; immutable, shared as `Arc<Policy>`.
 pub struct Policy {
-    form: PolicyForm,
+    settings: Settings,
     version: String,
     engine: Engine,
-    /// For each rule: what is done on a request, and on a response.
-    actions: Vec<[Action; 2]>,
-    /// For each direction and role: which rules look at such a text.
-    active: [[Vec<bool>; 4]; 2],
+    /// For each rule, what the policy says of it.
+    plans: Vec<Plan>,
+    /// For each direction and role, for each rule: the least score of a finding; infinite for a rule that does not look at such a text.
+    floors: [[Vec<f32>; 4]; 2],
+    /// The key of keyed hashes and synthetic values, where the policy names one.
+    key: Option<Key>,
+    lists: Lists,
     /// For requests and for responses: what a stream holds back.
     holds: [OnceLock<Option<Hold>>; 2],
 }
 
+/// What is asked of the rules: which way a text goes, who speaks it, how it is written, and what is let off in it.
+pub(crate) struct Asked<'a> {
+    pub direction: Direction,
+    pub role: Role,
+    pub encoding: Encoding,
+    pub allowance: &'a Allowance,
+}
+
+/// What the policy says of one rule.
+struct Plan {
+    /// What is done on a request, and on a response.
+    cases: [Cases; 2],
+    /// Least score of a finding.
+    threshold: f32,
+    /// Whether it is only watched.
+    monitored: bool,
+    /// What takes the place of what is redacted.
+    redaction: Redaction,
+}
+
+impl Plan {
+    fn new(settings: &Settings, info: &RuleInfo, own_action: Option<Action>) -> Self {
+        let own = settings.rules.get(&info.id);
+        let cases = |direction| {
+            let of_category = || settings.actions[direction as usize].get(&info.category);
+            let of_itself = own_action.map(ChoiceForm::One);
+            let choice = own.and_then(|own| own.of(direction)).or(of_itself.as_ref()).or_else(of_category);
+            choice.map(|choice| choice.cases(info.severity)).unwrap_or_default()
+        };
+        Self {
+            cases: Direction::ALL.map(cases),
+            threshold: own.and_then(|own| own.threshold).unwrap_or(settings.threshold),
+            monitored: own.and_then(|own| own.monitor).unwrap_or(false),
+            redaction: own.and_then(|own| own.redaction).map(|style| style.0).or(settings.redaction.of(info.category)).unwrap_or_default(),
+        }
+    }
+}
+
 /// What loading has put together.
 pub(crate) struct Loaded {
-    pub form: PolicyForm,
+    pub settings: Settings,
     pub engine: Engine,
     pub version: String,
+    pub key: Option<Key>,
+    pub lists: Lists,
+    /// What the policy's own rules do, where nothing else is said, by their ids.
+    pub own_actions: HashMap<String, Action>,
 }
 
 /// One of the policy's own tests that did not come out as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestFailure {
-    /// Line of the policy file, from 1.
+    /// The policy file that the test stands in: the policy's own or one that it extends.
+    pub path: PathBuf,
+    /// Line of that file, from 1.
     pub line: u64,
-    /// Position in the list of tests, from 0.
+    /// Position in the list of all tests, those of the base first, from 0.
     pub index: usize,
     /// Name of the test.
     pub name: String,
@@ -50,7 +106,7 @@ pub struct TestFailure {
 
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("name", &self.form.name).field("version", &self.version).finish_non_exhaustive()
+        f.debug_struct("Policy").field("name", &self.settings.name).field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -60,26 +116,24 @@ impl Policy {
     /// # Errors
     /// Everything wrong with the files, each with file, line, rule and reason.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        load::load(path)
+        Self::load_with(path, &|name| std::env::var(name).ok().map(Zeroizing::new))
+    }
+
+    /// Does the same with other surroundings: `variable` gives the value of an environment variable.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<Zeroizing<String>>) -> Result<Policy, PolicyError> {
+        load::load(path, variable)
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { form, engine, version } = loaded;
-        let action = |info: &RuleInfo, direction| {
-            let own = form.rules.get(&info.id).and_then(|own| match direction {
-                Direction::Request => own.value.request,
-                Direction::Response => own.value.response,
-            });
-            own.unwrap_or_else(|| form.actions.action(direction, info.category, info.severity))
-        };
-        let actions: Vec<[Action; 2]> =
-            engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
-        let looks = |direction: Direction, role| {
-            let rules = engine.rules.iter().zip(&actions);
-            rules.map(|(rule, actions)| rule.scope.holds(direction, role) && actions[direction as usize] > Action::Allow).collect()
-        };
-        let active = Direction::ALL.map(|direction| Role::ALL.map(|role| looks(direction, role)));
-        let policy = Policy { form, version, engine, actions, active, holds: [OnceLock::new(), OnceLock::new()] };
+        let Loaded { settings, engine, version, key, lists, own_actions } = loaded;
+        let plans: Vec<Plan> =
+            engine.rules.iter().map(|rule| Plan::new(&settings, &rule.info, own_actions.get(&rule.info.id).copied())).collect();
+        let floors = Default::default();
+        let mut policy = Policy { settings, version, engine, plans, floors, key, lists, holds: [OnceLock::new(), OnceLock::new()] };
+        policy.floors = Direction::ALL.map(|direction| Role::ALL.map(|role| policy.floors_of(direction, role)));
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));
@@ -87,8 +141,7 @@ impl Policy {
     }
 
     fn build_hold(&self, direction: Direction) -> Result<Hold, String> {
-        let rules = &self.engine.rules;
-        let active = |rule: usize| rules[rule].scope.holds_any(direction) && self.action(direction, rule) > Action::Allow;
+        let active = |rule: usize| Role::ALL.iter().any(|&role| self.is_active(direction, role, rule));
         Hold::new(self.engine.matchers.all.iter().filter(|matcher| active(matcher.rule)))
     }
 
@@ -103,10 +156,10 @@ impl Policy {
     #[must_use]
     pub fn run_tests(&self) -> Vec<TestFailure> {
         let mut failures = Vec::new();
-        for (index, test) in self.form.tests.iter().enumerate() {
-            let (line, test) = (test.referenced.line(), &test.value);
+        for (index, Placed { path, line, value: test }) in self.settings.tests.iter().enumerate() {
             let text = Text { role: test.role, encoding: Encoding::Plain, redactable: true, text: &test.text };
-            let findings = vec![self.screen(test.direction, &text)];
+            let allowance = test.day.map(|day| self.allowance(&test.tenant, &test.key, day)).unwrap_or_default();
+            let findings = vec![self.screen_with(test.direction, &text, &allowance)];
             let decision = decide(self, &[text], &findings, &ModelSignal::Skipped);
             let mut ids: Vec<&str> = findings[0].iter().map(|finding| finding.rule.id.as_str()).collect();
             ids.dedup();
@@ -114,7 +167,8 @@ impl Policy {
             if decision.intended != test.expect || !all_there {
                 let written = |action: Action, ids: String| format!("{} [{ids}]", action.as_str());
                 failures.push(TestFailure {
-                    line,
+                    path: path.to_path_buf(),
+                    line: *line,
                     index,
                     name: test.name.clone(),
                     expected: written(test.expect, test.rules.join(", ")),
@@ -128,10 +182,10 @@ impl Policy {
     /// Returns the policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.form.name
+        &self.settings.name
     }
 
-    /// Returns the first 16 hex digits of SHA-256 over the bytes of the policy and its packs.
+    /// Returns the first 16 hex digits of SHA-256 over the bytes of the policy, what it extends, and their packs.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -140,7 +194,7 @@ impl Policy {
     /// Returns whether the policy acts or only watches.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.form.mode
+        self.settings.mode
     }
 
     /// Returns the rules in force.
@@ -151,35 +205,94 @@ impl Policy {
     /// Returns whether the redacted text is kept in the record.
     #[must_use]
     pub fn stores_redacted_text(&self) -> bool {
-        self.form.store_redacted_text
+        self.settings.store_redacted_text
     }
 
     /// Returns whether content that rules cannot read may pass.
     #[must_use]
     pub fn allows_unscreenable(&self, kind: Unscreenable) -> bool {
-        self.form.unscreenable.contains(&kind)
+        self.settings.unscreenable.contains(&kind)
     }
 
     /// Finds everything in one text. The findings are disjoint and sorted by the start of their span.
     #[must_use]
     pub fn screen(&self, direction: Direction, text: &Text<'_>) -> Vec<Finding> {
-        let views = Views::new(text.text, text.encoding, true);
-        self.resolve(direction, self.candidates(direction, text.role, &views, 0))
+        self.screen_with(direction, text, &Allowance::default())
     }
 
-    /// Returns the text with every finding that is to be redacted or blocked replaced by its rule's tag. This is for people
+    /// Does the same and lets off what the allowance says.
+    #[must_use]
+    pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
+        let views = Views::new(text.text, text.encoding, true);
+        let asked = Asked { direction, role: text.role, encoding: text.encoding, allowance };
+        self.resolve(&asked, self.candidates(&asked, &views, 0))
+    }
+
+    /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
     /// who look at results; what is forwarded comes from [`decide`] only.
     #[must_use]
     pub fn redact(&self, text: &Text<'_>, findings: &[Finding]) -> String {
-        crate::redact::redact(text.text, text.encoding, findings, Action::Redact)
+        crate::redact::redact(text.text, text.encoding, findings.iter().filter(|finding| finding.action.hides()), &mut |finding, piece| {
+            self.shown(finding, piece, text.encoding)
+        })
     }
 
-    pub(crate) fn candidates(&self, direction: Direction, role: Role, views: &Views<'_>, from: usize) -> Vec<Candidate> {
-        self.engine.candidates(views, from, self.form.threshold, &self.active[direction as usize][role as usize])
+    /// Returns what takes the place of a finding whose text is `piece`.
+    pub(crate) fn shown(&self, finding: &Finding, piece: &str, encoding: Encoding) -> String {
+        style::shown(finding, piece, encoding, self.key.as_ref())
     }
 
-    pub(crate) fn resolve(&self, direction: Direction, candidates: Vec<Candidate>) -> Vec<Finding> {
-        resolve(candidates, &|rule| (Arc::clone(&self.engine.rules[rule].info), self.action(direction, rule)))
+    /// Finds what the rules find at `from` or later, each at its own threshold, and leaves out what the policy or the allowance lets off.
+    pub(crate) fn candidates(&self, asked: &Asked<'_>, views: &Views<'_>, from: usize) -> Vec<Candidate> {
+        let mut candidates = self.engine.candidates(views, from, &self.floors[asked.direction as usize][asked.role as usize]);
+        let text = views.text(0);
+        candidates.retain_mut(|candidate| {
+            let piece = &text[candidate.span.clone()];
+            match self.lists.judged(candidate.rule, piece, asked.encoding, asked.allowance) {
+                None => return false,
+                Some(rule) if rule != candidate.rule => (candidate.rule, candidate.score) = (rule, 1.0),
+                Some(_) => {}
+            }
+            self.action(asked, candidate) > Action::Allow
+        });
+        candidates
+    }
+
+    /// Returns the language to refuse these texts in.
+    #[must_use]
+    pub fn language(&self, texts: &[Text<'_>]) -> Language {
+        match self.settings.refusal_language {
+            LanguageForm::Auto => language_of(texts),
+            LanguageForm::En => Language::English,
+            LanguageForm::Zh => Language::Chinese,
+        }
+    }
+
+    /// Returns a refusal in words: the policy's own message, if it has one.
+    #[must_use]
+    pub fn words(&self, refusal: &Refusal, language: Language) -> String {
+        refusal.words_of(language, self.settings.refusal_messages.of(language))
+    }
+
+    /// Returns what is let off for a caller on a day: the exceptions that hold. They hold for a week after they have expired.
+    #[must_use]
+    pub fn allowance(&self, tenant: &str, key: &str, today: Day) -> Allowance {
+        self.lists.allowance(tenant, key, today)
+    }
+
+    /// Lists the exceptions that have expired: those that still hold for a while, and those that do nothing any more.
+    #[must_use]
+    pub fn notices(&self, today: Day) -> Vec<Notice> {
+        self.lists.notices(today)
+    }
+
+    pub(crate) fn resolve(&self, asked: &Asked<'_>, candidates: Vec<Candidate>) -> Vec<Finding> {
+        resolve(candidates, &|candidate| Verdict {
+            rule: Arc::clone(&self.engine.rules[candidate.rule].info),
+            action: self.action(asked, candidate),
+            monitored: self.plans[candidate.rule].monitored,
+            redaction: self.plans[candidate.rule].redaction,
+        })
     }
 
     /// Returns every example text of every rule.
@@ -190,11 +303,21 @@ impl Policy {
         examples.map(|example| example.text.clone()).collect()
     }
 
-    fn action(&self, direction: Direction, rule: usize) -> Action {
-        self.actions[rule][direction as usize]
+    fn action(&self, asked: &Asked<'_>, candidate: &Candidate) -> Action {
+        self.plans[candidate.rule].cases[asked.direction as usize].action(asked.role, candidate.score)
     }
 
-    pub(crate) fn guard(&self) -> GuardForm {
-        self.form.guard
+    fn floors_of(&self, direction: Direction, role: Role) -> Vec<f32> {
+        let floor = |rule| if self.is_active(direction, role, rule) { self.plans[rule].threshold } else { f32::INFINITY };
+        (0..self.engine.rules.len()).map(floor).collect()
+    }
+
+    fn is_active(&self, direction: Direction, role: Role, rule: usize) -> bool {
+        let strongest = || self.plans[rule].cases[direction as usize].strongest(role);
+        self.engine.rules[rule].scope.holds(direction, role) && (strongest() > Action::Allow || self.lists.may_deny(rule))
+    }
+
+    pub(crate) fn guard(&self) -> Guard {
+        self.settings.guard
     }
 }

@@ -1,40 +1,54 @@
 //! The policy file: the form it is written in.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{IntoDeserializer, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use crate::model::{Action, Category, Direction, Mode, Role, Severity, Unscreenable};
+use crate::canary::CanaryForm;
+use crate::choice::ChoiceForm;
+use crate::day::Day;
+use crate::lists::{AllowListForm, DenyListForm, ExceptionForm};
+use crate::model::{Action, Category, Direction, Mode, Redaction, Role, Unscreenable};
+use crate::refuse::{LanguageForm, MessagesForm};
 
-/// A policy as written.
+/// A policy as written. What it leaves out is as in the policy it extends, or else the default.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyForm {
     pub name: String,
-    #[serde(default)]
-    pub mode: Mode,
-    pub packs: Vec<Spanned<String>>,
+    pub extends: Option<Spanned<String>>,
+    pub mode: Option<Mode>,
+    pub packs: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     pub disable: Vec<Spanned<String>>,
-    #[serde(default = "half")]
-    pub threshold: f32,
+    pub threshold: Option<f32>,
     #[serde(default)]
     pub actions: ActionsForm,
     #[serde(default)]
     pub rules: BTreeMap<String, Spanned<OverrideForm>>,
     #[serde(default)]
+    pub redaction: RedactionForm,
+    #[serde(default)]
     pub guard: GuardForm,
     #[serde(default)]
-    pub unscreenable: Vec<Unscreenable>,
+    pub exceptions: Vec<Spanned<ExceptionForm>>,
     #[serde(default)]
-    pub store_redacted_text: bool,
+    pub allow_lists: Vec<Spanned<AllowListForm>>,
+    #[serde(default)]
+    pub deny_lists: Vec<Spanned<DenyListForm>>,
+    #[serde(default)]
+    pub canaries: Vec<Spanned<CanaryForm>>,
+    pub refusal_language: Option<LanguageForm>,
+    #[serde(default)]
+    pub refusal_messages: MessagesForm,
+    pub unscreenable: Option<Vec<Unscreenable>>,
+    pub store_redacted_text: Option<bool>,
     #[serde(default)]
     pub tests: Vec<Spanned<TestForm>>,
-}
-
-fn half() -> f32 {
-    0.5
 }
 
 /// Actions for each direction.
@@ -42,86 +56,129 @@ fn half() -> f32 {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ActionsForm {
     #[serde(default)]
-    pub request: BTreeMap<Category, CategoryForm>,
+    pub request: BTreeMap<Category, Spanned<ChoiceForm>>,
     #[serde(default)]
-    pub response: BTreeMap<Category, CategoryForm>,
+    pub response: BTreeMap<Category, Spanned<ChoiceForm>>,
 }
 
-/// One action for a category, or one for each severity.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected allow, flag, redact or block, or one of them for each severity: { low: flag, high: block }")]
-pub(crate) enum CategoryForm {
-    One(Action),
-    BySeverity(SeverityForm),
-}
-
-/// Actions by severity; one that is missing is that of the next lower one given.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SeverityForm {
-    low: Option<Action>,
-    medium: Option<Action>,
-    high: Option<Action>,
-    critical: Option<Action>,
-}
-
-impl CategoryForm {
-    /// Returns the action for a severity.
-    pub(crate) fn action(&self, severity: Severity) -> Action {
-        match self {
-            CategoryForm::One(action) => *action,
-            CategoryForm::BySeverity(by) => {
-                let steps = [by.low, by.medium, by.high, by.critical];
-                let given = steps[..=severity as usize].iter().rev().find_map(|step| *step);
-                given.unwrap_or(Action::Flag)
-            }
+impl ActionsForm {
+    /// Returns what is written for one direction.
+    pub(crate) fn of(&self, direction: Direction) -> &BTreeMap<Category, Spanned<ChoiceForm>> {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
         }
     }
 }
 
-impl ActionsForm {
-    /// Returns the action for a category and severity; what the file is silent about is flagged.
-    pub(crate) fn action(&self, direction: Direction, category: Category, severity: Severity) -> Action {
-        let actions = match direction {
-            Direction::Request => &self.request,
-            Direction::Response => &self.response,
-        };
-        actions.get(&category).map_or(Action::Flag, |form| form.action(severity))
+/// What is different for one rule.
+#[derive(Deserialize, Default, Clone)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OverrideForm {
+    pub request: Option<ChoiceForm>,
+    pub response: Option<ChoiceForm>,
+    pub monitor: Option<bool>,
+    pub threshold: Option<f32>,
+    pub redaction: Option<StyleForm>,
+}
+
+impl OverrideForm {
+    /// Returns what is written for one direction.
+    pub(crate) fn of(&self, direction: Direction) -> Option<&ChoiceForm> {
+        match direction {
+            Direction::Request => self.request.as_ref(),
+            Direction::Response => self.response.as_ref(),
+        }
     }
 }
 
-/// Another action for one rule.
-#[derive(Deserialize)]
+/// What takes the place of redacted text, for each category; a tag where nothing is written.
+#[derive(Deserialize, Default, Clone)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OverrideForm {
-    pub request: Option<Action>,
-    pub response: Option<Action>,
+pub(crate) struct RedactionForm {
+    /// The environment variable that holds the key of `hash` and `synthetic`.
+    pub key_env: Option<Spanned<String>>,
+    pub pii: Option<StyleForm>,
+    pub secret: Option<StyleForm>,
+    pub injection: Option<StyleForm>,
+    pub jailbreak: Option<StyleForm>,
+    pub code_attack: Option<StyleForm>,
+    pub sensitive: Option<StyleForm>,
+}
+
+impl RedactionForm {
+    /// Returns what is written for a category.
+    pub(crate) fn of(&self, category: Category) -> Option<Redaction> {
+        let style = match category {
+            Category::Pii => &self.pii,
+            Category::Secret => &self.secret,
+            Category::Injection => &self.injection,
+            Category::Jailbreak => &self.jailbreak,
+            Category::CodeAttack => &self.code_attack,
+            Category::Sensitive => &self.sensitive,
+        };
+        style.as_ref().map(|style| style.0)
+    }
+}
+
+/// `tag`, `mask`, `hash`, `synthetic` or `{ style: mask, keep: 6 }`.
+#[derive(Clone, Copy)]
+pub(crate) struct StyleForm(pub Redaction);
+
+/// Letters and digits that a mask keeps where the policy does not say.
+const MASK_KEEP: u8 = 4;
+
+impl<'de> Deserialize<'de> for StyleForm {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+        #[serde(rename_all = "snake_case")]
+        enum Word {
+            Tag,
+            Mask,
+            Hash,
+            Synthetic,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Long {
+            style: Word,
+            keep: Option<u8>,
+        }
+        fn style<E: serde::de::Error>(Long { style, keep }: Long) -> Result<StyleForm, E> {
+            if keep.is_some() && style != Word::Mask {
+                return Err(E::custom("only a mask has something to keep; write { style: mask, keep: 4 }"));
+            }
+            Ok(StyleForm(match style {
+                Word::Tag => Redaction::Tag,
+                Word::Mask => Redaction::Mask { keep: keep.unwrap_or(MASK_KEEP) },
+                Word::Hash => Redaction::Hash,
+                Word::Synthetic => Redaction::Synthetic,
+            }))
+        }
+        struct Style;
+        impl<'de> Visitor<'de> for Style {
+            type Value = StyleForm;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("tag, mask, hash, synthetic or { style: mask, keep: 4 }")
+            }
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<StyleForm, E> {
+                style(Long { style: Word::deserialize(word.into_deserializer())?, keep: None })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StyleForm, A::Error> {
+                style(Long::deserialize(MapAccessDeserializer::new(map))?)
+            }
+        }
+        deserializer.deserialize_any(Style)
+    }
 }
 
 /// What the classifier's score means.
-#[derive(Deserialize, Clone, Copy)]
+#[derive(Deserialize, Clone, Copy, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GuardForm {
-    #[serde(default = "flag_at")]
-    pub flag_at: f32,
-    #[serde(default = "block_at")]
-    pub block_at: f32,
-    #[serde(default)]
-    pub unavailable: Unavailable,
-}
-
-impl Default for GuardForm {
-    fn default() -> Self {
-        Self { flag_at: flag_at(), block_at: block_at(), unavailable: Unavailable::Block }
-    }
-}
-
-fn flag_at() -> f32 {
-    0.7
-}
-
-fn block_at() -> f32 {
-    0.9
+    pub flag_at: Option<f32>,
+    pub block_at: Option<f32>,
+    pub unavailable: Option<Unavailable>,
 }
 
 /// What happens when the classifier gives no answer.
@@ -136,7 +193,7 @@ pub(crate) enum Unavailable {
 }
 
 /// One of the policy's own tests.
-#[derive(Deserialize)]
+#[derive(Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestForm {
     pub name: String,
@@ -148,6 +205,12 @@ pub(crate) struct TestForm {
     pub expect: Action,
     #[serde(default)]
     pub rules: Vec<String>,
+    /// Whose text it is, and on which day, for exceptions; without a day none holds.
+    #[serde(default)]
+    pub tenant: String,
+    #[serde(default)]
+    pub key: String,
+    pub day: Option<Day>,
 }
 
 fn user() -> Role {

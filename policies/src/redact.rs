@@ -1,13 +1,16 @@
-//! Redaction: findings replaced by their rules' tags, without breaking the text around them.
+//! Redaction: findings replaced, without breaking the text around them.
 
 use std::ops::Range;
 
-use crate::model::{Action, Encoding, Finding};
+use crate::model::{Encoding, Finding};
 
-/// Replaces the findings whose action is `from` or stronger. The findings are disjoint and in order.
-pub(crate) fn redact(text: &str, encoding: Encoding, findings: &[Finding], from: Action) -> String {
+/// Says what takes the place of a finding, given its own text.
+pub(crate) type Replace<'r> = dyn FnMut(&Finding, &str) -> String + 'r;
+
+/// Replaces these findings, which are disjoint and in order.
+pub(crate) fn redact<'f>(text: &str, encoding: Encoding, findings: impl Iterator<Item = &'f Finding>, replace: &mut Replace<'_>) -> String {
     let mut json = JsonState::default();
-    redact_part(text, encoding, findings.iter().map(|finding| (finding.span.clone(), finding)), from, &mut json)
+    redact_part(text, encoding, findings.map(|finding| (finding.span.clone(), finding)), replace, &mut json)
 }
 
 /// Replaces findings in one part of a text; `json` carries over to the next part. Spans are bytes of `part`.
@@ -15,11 +18,10 @@ pub(crate) fn redact_part<'f>(
     part: &str,
     encoding: Encoding,
     findings: impl Iterator<Item = (Range<usize>, &'f Finding)>,
-    from: Action,
+    replace: &mut Replace<'_>,
     json: &mut JsonState,
 ) -> String {
-    let due = findings.filter(|(_, finding)| finding.action >= from);
-    let due = due.map(|(span, finding)| (span, finding.rule.redaction_tag()));
+    let due = findings.map(|(span, finding)| (span.clone(), replace(finding, &part[span])));
     match encoding {
         Encoding::Plain => plain(part, due),
         Encoding::Json => json_part(part, due, json),
@@ -54,7 +56,7 @@ enum Token {
     Other(Range<usize>),
 }
 
-/// Replaces inside strings in place, bare values as a whole by a quoted tag, and never touches the structure.
+/// Replaces inside strings in place, bare values as a whole by a quoted replacement, and never touches the structure.
 fn json_part(part: &str, due: impl Iterator<Item = (Range<usize>, String)>, json: &mut JsonState) -> String {
     let due: Vec<(Range<usize>, String)> = due.collect();
     let mut out = String::with_capacity(part.len());
@@ -142,7 +144,7 @@ impl JsonState {
 #[expect(clippy::single_range_in_vec_init, reason = "one finding is a list of one span")]
 mod tests {
     use super::*;
-    use crate::model::{Category, RuleInfo, Severity};
+    use crate::model::{Action, Category, Redaction, RuleInfo, Severity};
     use std::sync::Arc;
 
     fn finding(span: Range<usize>) -> Finding {
@@ -155,12 +157,12 @@ mod tests {
             why: String::new(),
             pack: String::new(),
         };
-        Finding { rule: Arc::new(rule), span, score: 1.0, action: Action::Redact }
+        Finding { rule: Arc::new(rule), span, score: 1.0, action: Action::Redact, monitored: false, redaction: Redaction::Tag, whole: true }
     }
 
     fn json(text: &str, spans: &[Range<usize>]) -> String {
         let findings: Vec<Finding> = spans.iter().cloned().map(finding).collect();
-        let redacted = redact(text, Encoding::Json, &findings, Action::Redact);
+        let redacted = redact(text, Encoding::Json, findings.iter(), &mut |finding, _| finding.rule.redaction_tag());
         serde_json::from_str::<serde_json::Value>(&redacted).unwrap_or_else(|error| panic!("{redacted}: {error}"));
         redacted
     }
@@ -168,7 +170,10 @@ mod tests {
     #[test]
     fn plain_text_keeps_every_other_byte() {
         let findings = [finding(1..3), finding(4..5)];
-        assert_eq!(redact("abcdefg", Encoding::Plain, &findings, Action::Redact), "a[A_KEY]d[A_KEY]fg");
+        assert_eq!(
+            redact("abcdefg", Encoding::Plain, findings.iter(), &mut |finding, _| finding.rule.redaction_tag()),
+            "a[A_KEY]d[A_KEY]fg"
+        );
     }
 
     #[test]
@@ -186,7 +191,7 @@ mod tests {
             for start in 0..text.len() {
                 for end in start..=text.len() {
                     if text.is_char_boundary(start) && text.is_char_boundary(end) {
-                        let _ = redact(text, Encoding::Json, &[finding(start..end)], Action::Redact);
+                        let _ = redact(text, Encoding::Json, [finding(start..end)].iter(), &mut |finding, _| finding.rule.redaction_tag());
                     }
                 }
             }

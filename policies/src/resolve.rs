@@ -1,33 +1,43 @@
 //! Overlaps: candidates in, disjoint findings out.
 //!
 //! Candidates that overlap, directly or through others, form a cluster. In a cluster the order is: stronger action, a score of 0.5 or
-//! more, higher severity, longer span, earlier start, higher score, smaller rule id. The first is taken whole; each next one is taken if it overlaps nothing
-//! taken. One that does overlap and is to be redacted or blocked keeps what the others leave uncovered, so that nothing sensitive
-//! shows at the edges; one that is only flagged is dropped. Pieces of one rule that touch become one finding.
+//! more, higher severity, longer span, earlier start, higher score, smaller rule id; what is only watched comes after what is carried out. The first is taken
+//! whole; each next one is taken if it overlaps nothing taken. One that does overlap and is to be hidden keeps what the others leave
+//! uncovered, so that nothing sensitive shows at the edges; one that is only flagged is dropped. Pieces of one rule that touch become
+//! one finding.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::model::{Action, Finding, RuleInfo};
+use crate::model::{Action, Finding, Redaction, RuleInfo};
 use crate::scan::Candidate;
 
 /// A finding with a lower score never displaces one that has it.
 const STRONG_SCORE: f32 = 0.5;
 
+/// What the policy says about a candidate.
+pub(crate) struct Verdict {
+    pub rule: Arc<RuleInfo>,
+    pub action: Action,
+    pub monitored: bool,
+    pub redaction: Redaction,
+}
+
 /// Resolves candidates into disjoint findings, sorted by start.
-pub(crate) fn resolve(mut candidates: Vec<Candidate>, info: &dyn Fn(usize) -> (Arc<RuleInfo>, Action)) -> Vec<Finding> {
+pub(crate) fn resolve(mut candidates: Vec<Candidate>, verdict: &dyn Fn(&Candidate) -> Verdict) -> Vec<Finding> {
     candidates.sort_by_key(|candidate| (candidate.span.start, candidate.span.end));
     let mut findings = Vec::with_capacity(candidates.len());
     let mut cluster: Vec<Finding> = Vec::new();
     let mut end = 0;
-    for Candidate { rule, span, score, .. } in candidates {
+    for candidate in candidates {
+        let Verdict { rule, action, monitored, redaction } = verdict(&candidate);
+        let Candidate { span, score, .. } = candidate;
         if span.start >= end {
             findings.append(&mut settle(std::mem::take(&mut cluster)));
         }
         end = end.max(span.end);
-        let (rule, action) = info(rule);
-        cluster.push(Finding { rule, span, score, action });
+        cluster.push(Finding { rule, span, score, action, monitored, redaction, whole: true });
     }
     findings.append(&mut settle(cluster));
     findings
@@ -40,8 +50,9 @@ fn settle(mut cluster: Vec<Finding>) -> Vec<Finding> {
     }
     cluster.sort_by(|a, b| {
         let key = |finding: &Finding| {
-            let Finding { rule, span, score, action } = finding;
-            (Reverse(*action), Reverse(*score >= STRONG_SCORE), Reverse(rule.severity), Reverse(span.len()), span.start)
+            let actions = (Reverse(finding.in_force()), Reverse(finding.action));
+            let strong = Reverse(finding.score >= STRONG_SCORE);
+            (actions, strong, Reverse(finding.rule.severity), Reverse(finding.span.len()), finding.span.start)
         };
         key(a).cmp(&key(b)).then(b.score.total_cmp(&a.score)).then_with(|| a.rule.id.cmp(&b.rule.id))
     });
@@ -49,12 +60,13 @@ fn settle(mut cluster: Vec<Finding>) -> Vec<Finding> {
     let mut taken: Vec<Finding> = Vec::new();
     for candidate in cluster {
         let pieces = uncovered(&taken, &candidate.span);
-        if (pieces.len() != 1 || pieces[0] != candidate.span) && candidate.action < Action::Redact {
+        let whole = pieces.len() == 1 && pieces[0] == candidate.span;
+        if !whole && !candidate.in_force().hides() {
             continue;
         }
         for span in pieces {
             let at = taken.partition_point(|finding| finding.span.start < span.start);
-            taken.insert(at, Finding { span, ..candidate.clone() });
+            taken.insert(at, Finding { span, whole, ..candidate.clone() });
         }
     }
     taken.dedup_by(|next, kept| {
@@ -62,6 +74,7 @@ fn settle(mut cluster: Vec<Finding>) -> Vec<Finding> {
         if one {
             kept.span.end = next.span.end;
             kept.score = kept.score.max(next.score);
+            kept.whole = false;
         }
         one
     });
@@ -91,18 +104,22 @@ mod tests {
     use crate::model::{Category, Severity};
 
     fn found(list: &[(&str, Severity, Action, Range<usize>)]) -> Vec<(String, Range<usize>)> {
-        scored(list, &vec![1.0; list.len()])
+        found_watched(list, &[])
     }
 
-    fn scored(list: &[(&str, Severity, Action, Range<usize>)], scores: &[f32]) -> Vec<(String, Range<usize>)> {
+    fn found_watched(list: &[(&str, Severity, Action, Range<usize>)], monitored: &[&str]) -> Vec<(String, Range<usize>)> {
+        scored(list, monitored, &vec![1.0; list.len()])
+    }
+
+    fn scored(list: &[(&str, Severity, Action, Range<usize>)], monitored: &[&str], scores: &[f32]) -> Vec<(String, Range<usize>)> {
         let candidates = list.iter().zip(scores).enumerate().map(|(rule, ((.., span), &score))| Candidate {
             rule,
             span: span.clone(),
             extent: span.clone(),
             score,
         });
-        let info = |rule: usize| {
-            let (id, severity, action, _) = &list[rule];
+        let info = |candidate: &Candidate| {
+            let (id, severity, action, _) = &list[candidate.rule];
             let info = RuleInfo {
                 id: (*id).to_owned(),
                 title: String::new(),
@@ -112,7 +129,8 @@ mod tests {
                 why: String::new(),
                 pack: String::new(),
             };
-            (Arc::new(info), *action)
+            let monitored = monitored.contains(&info.id.as_str());
+            Verdict { rule: Arc::new(info), action: *action, monitored, redaction: Redaction::Tag }
         };
         resolve(candidates.collect(), &info).into_iter().map(|f| (f.rule.id.clone(), f.span)).collect()
     }
@@ -131,8 +149,8 @@ mod tests {
     fn a_weak_finding_displaces_no_strong_one_and_the_surer_of_two_alike_wins() {
         use Action::Redact;
         use Severity::{High, Low};
-        assert_eq!(scored(&[("a", High, Redact, 0..9), ("b", Low, Redact, 0..9)], &[0.4, 0.5]), [("b".into(), 0..9)]);
-        assert_eq!(scored(&[("a", Low, Redact, 0..9), ("b", Low, Redact, 0..9)], &[0.6, 0.8]), [("b".into(), 0..9)]);
+        assert_eq!(scored(&[("a", High, Redact, 0..9), ("b", Low, Redact, 0..9)], &[], &[0.4, 0.5]), [("b".into(), 0..9)]);
+        assert_eq!(scored(&[("a", Low, Redact, 0..9), ("b", Low, Redact, 0..9)], &[], &[0.6, 0.8]), [("b".into(), 0..9)]);
     }
 
     #[test]
@@ -142,6 +160,16 @@ mod tests {
         let all = found(&[("a", Low, Redact, 0..10), ("b", High, Redact, 4..6), ("c", Low, Redact, 9..12)]);
         assert_eq!(all, [("a".into(), 0..4), ("b".into(), 4..6), ("a".into(), 6..10), ("c".into(), 10..12)]);
         assert_eq!(found(&[("a", Low, Redact, 0..4), ("a", Low, Redact, 2..9)]), [("a".into(), 0..9)]);
+    }
+
+    #[test]
+    fn what_is_only_watched_takes_nothing_from_what_is_carried_out() {
+        use Action::{Block, Flag, Redact};
+        use Severity::{High, Low};
+        let list = [("a", High, Block, 0..9), ("b", Low, Redact, 2..4)];
+        assert_eq!(found_watched(&list, &["a"]), [("b".into(), 2..4)]);
+        let list = [("a", High, Block, 0..9), ("b", Low, Flag, 2..4)];
+        assert_eq!(found_watched(&list, &["a"]), [("a".into(), 0..9)]);
     }
 
     #[test]

@@ -85,15 +85,16 @@ impl Engine {
         self.scratches = scratches(&self.matchers);
     }
 
-    /// Finds all candidates that start at raw byte `from` or later and score `threshold` or more, for the rules that are `active`.
-    pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, threshold: f32, active: &[bool]) -> Vec<Candidate> {
+    /// Finds all candidates that start at raw byte `from` or later and score at least their rule's floor; a rule whose floor is infinite
+    /// does not look.
+    pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, floors: &[f32]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let mut scratch = self.scratches.get();
         for view in views.searched() {
             let text = views.text(view);
             let from = views.at_raw(view, from);
-            let windows = self.windows(text, from, active, &mut scratch);
-            let mut search = Search { engine: self, threshold, views, view, text, scratch: &mut scratch, out: &mut candidates };
+            let windows = self.windows(text, from, floors, &mut scratch);
+            let mut search = Search { engine: self, floors, views, view, text, scratch: &mut scratch, out: &mut candidates };
             let mut behind = (usize::MAX, 0);
             for window in windows {
                 // A match may reach into its matcher's next window, which is then entered behind it.
@@ -114,16 +115,16 @@ impl Engine {
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
-    fn windows(&self, text: &str, from: usize, active: &[bool], scratch: &mut Scratch) -> Vec<Window> {
+    fn windows(&self, text: &str, from: usize, floors: &[f32], scratch: &mut Scratch) -> Vec<Window> {
         let matchers = &self.matchers;
-        let mut seeing = Seeing { matchers, text: text.as_bytes(), from, active, scratch, windows: Vec::new(), literal_at: usize::MAX };
+        let mut seeing = Seeing { matchers, text: text.as_bytes(), from, floors, scratch, windows: Vec::new(), literal_at: usize::MAX };
         matchers.literals.look(text.as_bytes(), from, &mut seeing);
         if !matchers.called[usize::from(LONG_CLASS)].leads.is_empty() {
             Literals::long_runs(text.as_bytes(), from, |at| seeing.call(usize::from(LONG_CLASS), at));
         }
         let mut windows = seeing.windows;
         for &matcher in &matchers.everywhere {
-            if active[matchers.all[matcher].rule] {
+            if floors[matchers.all[matcher].rule].is_finite() {
                 windows.push(Window { matcher, low: from, high: text.len() });
             }
         }
@@ -144,7 +145,7 @@ struct Seeing<'s> {
     matchers: &'s Matchers,
     text: &'s [u8],
     from: usize,
-    active: &'s [bool],
+    floors: &'s [f32],
     scratch: &'s mut Scratch,
     windows: Vec<Window>,
     /// Where the last literal was seen; another one at the same place says nothing new.
@@ -154,11 +155,11 @@ struct Seeing<'s> {
 impl Seeing<'_> {
     /// Opens a window for every pattern of this kind of announcement that may match around `at`.
     fn call(&mut self, kind: usize, at: usize) {
-        let Self { matchers, text, from, active, scratch, windows, .. } = self;
+        let Self { matchers, text, from, floors, scratch, windows, .. } = self;
         let called = &matchers.called[kind];
         called.surroundings.at(&mut scratch.surroundings[kind], text, at, |pattern| {
             let lead = &called.leads[pattern];
-            if active[matchers.all[lead.matcher].rule] {
+            if floors[matchers.all[lead.matcher].rule].is_finite() {
                 open(windows, lead, at, *from);
             }
         });
@@ -191,7 +192,7 @@ impl Sight for Seeing<'_> {
 /// One view being searched.
 struct Search<'s, 'v> {
     engine: &'s Engine,
-    threshold: f32,
+    floors: &'s [f32],
     views: &'s Views<'v>,
     view: usize,
     text: &'s str,
@@ -265,7 +266,7 @@ impl Search<'_, '_> {
             return None;
         }
         let score = self.score(matcher, found.start)?;
-        (score >= self.threshold).then(|| Candidate {
+        (score >= self.floors[matcher.rule]).then(|| Candidate {
             rule: matcher.rule,
             span: self.views.raw_span(self.view, span),
             extent: self.views.raw_span(self.view, found),

@@ -9,9 +9,10 @@
 
 use std::sync::Arc;
 
+use crate::allowance::Allowance;
 use crate::decide::{Refusal, RefusalReason, refusal};
 use crate::model::{Action, Direction, Encoding, Finding, Mode, Role};
-use crate::policy::Policy;
+use crate::policy::{Asked, Policy};
 use crate::redact::{JsonState, redact_part};
 use crate::scan::{CONTEXT_BYTES, Candidate};
 use crate::view::Views;
@@ -40,6 +41,7 @@ pub struct StreamScreen {
     direction: Direction,
     role: Role,
     encoding: Encoding,
+    allowance: Allowance,
     /// Released text kept as context, then text held back; all of it as it came.
     buffer: String,
     /// Where in `buffer` the text held back begins.
@@ -54,8 +56,14 @@ impl StreamScreen {
     /// Starts a stream.
     #[must_use]
     pub fn new(policy: Arc<Policy>, direction: Direction, role: Role, encoding: Encoding) -> Self {
+        Self::with(policy, direction, role, encoding, Allowance::default())
+    }
+
+    /// Starts a stream in which something is let off.
+    #[must_use]
+    pub fn with(policy: Arc<Policy>, direction: Direction, role: Role, encoding: Encoding, allowance: Allowance) -> Self {
         let (buffer, json) = (String::new(), JsonState::default());
-        Self { policy, direction, role, encoding, buffer, released: 0, base: 0, json, refused: false }
+        Self { policy, direction, role, encoding, allowance, buffer, released: 0, base: 0, json, refused: false }
     }
 
     /// Takes the next piece and gives what is certain by now.
@@ -95,7 +103,8 @@ impl StreamScreen {
         if open <= self.released {
             return Step::default();
         }
-        let mut candidates = self.policy.candidates(self.direction, self.role, &views, self.released);
+        let asked = Asked { direction: self.direction, role: self.role, encoding: self.encoding, allowance: &self.allowance };
+        let mut candidates = self.policy.candidates(&asked, &views, self.released);
         let cut = match whole {
             true => open,
             false => self.cut(open, &candidates, &views),
@@ -104,7 +113,7 @@ impl StreamScreen {
             return Step::default();
         }
         candidates.retain(|candidate| low(candidate) < cut);
-        let findings = self.policy.resolve(self.direction, candidates);
+        let findings = self.policy.resolve(&asked, candidates);
         let keep_from = kept_from(&views, cut);
         let step = self.release(cut, findings);
         self.buffer.drain(..keep_from);
@@ -139,17 +148,19 @@ impl StreamScreen {
     /// Redacts and lets go of everything before `cut`, or before the first finding that blocks.
     fn release(&mut self, cut: usize, mut findings: Vec<Finding>) -> Step {
         let enforced = self.policy.mode() == Mode::Enforce;
-        let blocked = findings.iter().position(|finding| enforced && finding.action == Action::Block);
+        let blocked = findings.iter().position(|finding| enforced && finding.in_force() == Action::Block);
         let end = blocked.map_or(cut, |at| findings[at].span.start);
         if let Some(at) = blocked {
             findings.truncate(at + 1);
             self.refused = true;
         }
         let released = self.released;
-        let spans = findings.iter().filter(|finding| finding.span.start < end);
+        let spans = findings.iter().filter(|finding| finding.span.start < end && finding.in_force().rewrites());
         let spans = spans.map(|finding| (finding.span.start - released..finding.span.end - released, finding));
+        let policy = &self.policy;
+        let mut replace = |finding: &Finding, piece: &str| policy.shown(finding, piece, self.encoding);
         let text = match enforced {
-            true => redact_part(&self.buffer[released..end], self.encoding, spans, Action::Redact, &mut self.json),
+            true => redact_part(&self.buffer[released..end], self.encoding, spans, &mut replace, &mut self.json),
             false => self.buffer[released..end].to_owned(),
         };
         for finding in &mut findings {

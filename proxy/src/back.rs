@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
-use portcullis_policies::{Direction, Policy};
+use portcullis_policies::{Allowance, Direction, Language, Policy, Refusal};
 use tokio::time::{timeout, timeout_at};
 
-use crate::answer::{self, AnswerStream, Stop};
+use crate::answer::{self, AnswerStream, Screened, Stop};
 use crate::gate::{Gate, unhurried};
-use crate::kept;
 use crate::metrics::Stage;
 use crate::pipeline::{Halt, Held};
 use crate::record::{Ledger, Tokens};
@@ -28,6 +27,10 @@ pub struct Back<'a> {
     pub gate: &'a Gate,
     /// The policy in force.
     pub policy: &'a Arc<Policy>,
+    /// What is let off in the answer, and put back into it.
+    pub allowance: Allowance,
+    /// What a refusal is told in.
+    pub language: Language,
     /// Where the exchange runs.
     pub upstream: &'a Upstream,
     /// The running exchange, its head read.
@@ -51,23 +54,25 @@ impl Back<'_> {
         let body = self.read_whole(session).await?;
         let began = Instant::now();
         let mut found = Vec::new();
-        let screened = unhurried(body.len(), || answer::screen_whole(self.policy, &body, &mut found));
+        let screen = || answer::screen_whole(self.policy, &self.allowance, &body, &mut found);
+        let screened = unhurried(body.len(), screen);
         ledger.took(Stage::ScreenBack, began);
         for (pointer, findings) in &found {
             ledger.found(Direction::Response, pointer, findings);
         }
         self.upstream.release(self.exchange).await;
         match screened {
-            Ok((bytes, tokens)) => {
+            Ok(Screened { bytes, kept, tokens, restored }) => {
                 let tokens = tokens.unwrap_or_else(|| estimate(self.prompt_bytes, bytes.len()));
-                note_answer(ledger, bytes.len(), kept::keeps_answers(self.policy).then(|| kept::answer(&bytes)));
+                note_answer(ledger, bytes.len(), kept);
+                self.gate.metrics.pseudonyms_restored.inc_by(restored);
                 drop(self.held);
                 respond::json(session, self.request_id, bytes).await.map_err(|e| unwritable(&e))?;
                 ledger.complete("ok", Some(200), Some(tokens));
                 Ok(())
             }
             Err(Stop::Refused(refusal)) => {
-                let no = No::Content(refusal);
+                let no = refused(self.policy, self.language, refusal);
                 ledger.complete("blocked_output", Some(no.answer().status), Some(estimate(self.prompt_bytes, body.len())));
                 Err(no.into())
             }
@@ -98,11 +103,12 @@ impl Back<'_> {
     /// As [`Back::whole`], and only before the head is out or when the client has left.
     pub async fn stream(mut self, session: &mut ServerSession, ledger: &mut Ledger) -> Result<(), Halt> {
         respond::events(session, self.request_id).await.map_err(|e| unwritable(&e))?;
-        let mut screen = AnswerStream::new(Arc::clone(self.policy), self.gate.limits.sse_event_bytes);
-        let mut progress = Progress::default();
-        let ended = self.pump(session, ledger, &mut screen, &mut progress).await;
+        let mut screen = AnswerStream::new(Arc::clone(self.policy), self.allowance.clone(), self.gate.limits.sse_event_bytes);
+        let mut sent = 0;
+        let ended = self.pump(session, ledger, &mut screen, &mut sent).await;
         let tokens = screen.tokens.unwrap_or_else(|| estimate(self.prompt_bytes, screen.text_bytes));
-        note_answer(ledger, progress.sent, progress.kept.take());
+        note_answer(ledger, sent, screen.kept.take());
+        self.gate.metrics.pseudonyms_restored.inc_by(screen.restored());
         match ended {
             Ok(()) => {
                 drop(self.held);
@@ -136,19 +142,24 @@ impl Back<'_> {
         session: &mut ServerSession,
         ledger: &mut Ledger,
         screen: &mut AnswerStream,
-        progress: &mut Progress,
+        sent: &mut usize,
     ) -> Result<(), Halt> {
         let deadline = self.deadline;
+        let (policy, language) = (self.policy, self.language);
+        let told = |stop| match stop {
+            Stop::Refused(refusal) => refused(policy, language, refusal),
+            Stop::Broken(why) => No::Upstream(why),
+        };
         loop {
             let piece = or_gone(session, timeout_at(deadline, self.exchange.piece())).await?;
             let piece = piece.unwrap_or(Err(No::UpstreamTimeout("the whole exchange")));
             let mut out = Vec::new();
             let began = Instant::now();
             let stop = match &piece {
-                Ok(Some(bytes)) => screen.push(bytes, &mut out).err().map(told),
-                Ok(None) => screen.end(&mut out).err().map(told),
+                Ok(Some(bytes)) => screen.push(bytes, &mut out).err().map(&told),
+                Ok(None) => screen.end(&mut out).err().map(&told),
                 // What was said before it broke off is settled all the same.
-                Err(no) => Some(screen.end(&mut out).err().filter(|stop| matches!(stop, Stop::Refused(_))).map_or(no.clone(), told)),
+                Err(no) => Some(screen.end(&mut out).err().filter(|stop| matches!(stop, Stop::Refused(_))).map_or(no.clone(), &told)),
             };
             ledger.took(Stage::ScreenBack, began);
             self.gate.metrics.held_back.observe(screen.held_bytes() as f64);
@@ -156,7 +167,7 @@ impl Back<'_> {
                 ledger.found(Direction::Response, &pointer, &findings);
             }
             if !out.is_empty() {
-                progress.note(&out, kept::keeps_answers(self.policy));
+                *sent += out.len();
                 session.write_response_body(Bytes::from(out), false).await.map_err(|e| unwritable(&e))?;
             }
             match stop {
@@ -181,30 +192,9 @@ async fn drained(exchange: &mut Exchange) -> bool {
     false
 }
 
-/// How far a stream has come.
-#[derive(Default)]
-struct Progress {
-    sent: usize,
-    kept: Option<String>,
-}
-
-impl Progress {
-    fn note(&mut self, out: &[u8], keep_text: bool) {
-        self.sent += out.len();
-        if keep_text {
-            let kept = self.kept.get_or_insert_default();
-            for line in String::from_utf8_lossy(out).lines() {
-                kept::keep(kept, &kept::answer(line.strip_prefix("data: ").unwrap_or_default().as_bytes()));
-            }
-        }
-    }
-}
-
-fn told(stop: Stop) -> No {
-    match stop {
-        Stop::Refused(refusal) => No::Content(refusal),
-        Stop::Broken(why) => No::Upstream(why),
-    }
+fn refused(policy: &Policy, language: Language, mut refusal: Refusal) -> No {
+    refusal.message = Some(policy.words(&refusal, language));
+    No::Content(refusal)
 }
 
 /// Notes in the completion what the client got.

@@ -14,6 +14,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::vault::VaultLimits;
+
 /// Why a configuration cannot be used. Names the file and, where there is one, the line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -64,6 +66,8 @@ struct ConfigFile {
     #[serde(default)]
     timeouts: Timeouts,
     audit: AuditFile,
+    #[serde(default)]
+    vault: VaultLimits,
     #[serde(default = "info")]
     log: String,
     #[serde(default)]
@@ -215,7 +219,7 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::
         .map_err(|_| D::Error::custom(format!("`{text}` is no address; write 127.0.0.1:8080 or [::1]:8080, names are not looked up")))
 }
 
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     let span: jiff::SignedDuration =
         text.parse().map_err(|_| D::Error::custom(format!("`{text}` is no duration; write 500ms, 10s or 2m")))?;
@@ -298,6 +302,8 @@ pub struct Settings {
     pub audit_path: PathBuf,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// What is remembered of conversations.
+    pub vault: VaultLimits,
     /// Filter for the log, in `tracing` syntax.
     pub log: String,
     /// Worker threads; the number of cores when absent.
@@ -361,6 +367,7 @@ impl ConfigFile {
             timeouts: self.timeouts,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
+            vault: self.vault,
             log: self.log,
             threads: self.threads.filter(|&n| n > 0),
         })

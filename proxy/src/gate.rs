@@ -31,6 +31,7 @@ use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond;
 use crate::upstream::Upstream;
+use crate::vault::Vault;
 
 /// Most bytes of text that are screened on a thread that serves other requests too: some milliseconds' worth.
 const INLINE_BYTES_MAX: usize = 64 << 10;
@@ -67,6 +68,8 @@ pub struct Gate {
     pub store: Store,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// The pseudonyms of running conversations.
+    pub vault: Vault,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Memory for bodies.

@@ -71,6 +71,15 @@ pub struct Metrics {
     pub key_reload_failures: IntCounter,
     /// Refusals of callers without a key that were counted and not recorded.
     pub unrecorded: IntCounter,
+    /// Canary tokens found in answers.
+    pub canaries: IntCounter,
+    /// Values that left as pseudonyms.
+    pub pseudonyms_issued: IntCounter,
+    /// Values put back into answers.
+    pub pseudonyms_restored: IntCounter,
+    vault_conversations: IntGauge,
+    vault_bytes: IntGauge,
+    vault_dropped: IntCounterVec,
     /// Text bytes held back at the end of each streamed piece.
     pub held_back: Histogram,
     audit: AuditGauges,
@@ -152,6 +161,12 @@ impl Metrics {
                 "portcullis_unrecorded_refusals_total",
                 "Refusals of callers without a key past the rate that is recorded",
             )?,
+            canaries: counter("portcullis_canaries_total", "Canary tokens found in answers")?,
+            pseudonyms_issued: counter("portcullis_pseudonyms_issued_total", "Values that left as pseudonyms, once for each request")?,
+            pseudonyms_restored: counter("portcullis_pseudonyms_restored_total", "Values put back into answers")?,
+            vault_conversations: gauge("portcullis_vault_conversations", "Conversations whose pseudonyms are remembered")?,
+            vault_bytes: gauge("portcullis_vault_bytes", "Memory that they take, about")?,
+            vault_dropped: counters("portcullis_vault_dropped_total", "Conversations forgotten, by reason", &["reason"])?,
             held_back,
             audit: AuditGauges {
                 queued: gauge("portcullis_audit_queued_events", "Events waiting to be durable")?,
@@ -200,6 +215,19 @@ impl Metrics {
     /// Counts a request let through without a control.
     pub fn failed_open(&self, control: &str) {
         self.failed_open.with_label_values(&[control]).inc();
+    }
+
+    /// Counts conversations that the vault forgot.
+    pub fn vault_dropped(&self, reason: &str, count: usize) {
+        if count > 0 {
+            self.vault_dropped.with_label_values(&[reason]).inc_by(count as u64);
+        }
+    }
+
+    /// Notes what the vault holds.
+    pub fn vault_holds(&self, conversations: usize, bytes: usize) {
+        self.vault_conversations.set(i64::try_from(conversations).unwrap_or(i64::MAX));
+        self.vault_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Takes over the audit store's own numbers.

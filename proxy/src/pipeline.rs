@@ -13,7 +13,9 @@ use std::time::Instant;
 use pingora::protocols::http::ServerSession;
 use portcullis_audit::Commit;
 use portcullis_guard_model::{Input, Speaker};
-use portcullis_policies::{Cleared, Direction, Finding, ModelSignal, Outcome, Policy, Role, Text, decide};
+use portcullis_policies::{
+    Action, Allowance, Cleared, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Text, decide, decide_in,
+};
 use tokio::time::{timeout, timeout_at};
 
 use crate::back::Back;
@@ -27,7 +29,8 @@ use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond::or_gone;
 use crate::upstream::{AnswerKind, Upstream};
-use crate::{kept, models, receive};
+use crate::vault::Conversation;
+use crate::{kept, models, notices, receive};
 
 /// Why the path ends early.
 #[derive(Debug)]
@@ -56,6 +59,10 @@ struct Decided {
     caller: Arc<Caller>,
     parsed: Parsed,
     cleared: Cleared,
+    /// What is let off in the answer.
+    allowance: Allowance,
+    /// What the caller speaks.
+    language: Language,
     commit: Commit,
     upstream: Arc<Upstream>,
 }
@@ -101,14 +108,18 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let text_bytes = parsed.text_bytes() as u64;
     ledger.event.text_bytes = Some(text_bytes);
     let texts: Vec<Text<'_>> = parsed.leaves.iter().chain(parsed.joined.iter().map(|joined| &joined.leaf)).map(text).collect();
-    let rules = |ledger: &mut Ledger| screen_rules(ledger, &policy, &parsed, &texts);
+    let today = notices::today();
+    notices::tell(gate, today);
+    let allowance = policy.allowance(&caller.record.tenant, &caller.record.id, today);
+    let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let signal = screen_model(gate, ledger, &parsed.leaves).await;
-    let decision = decide(&policy, &texts, &findings, &signal);
+    let decision = decide_as(gate, &caller, &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
     }
+    let language = policy.language(&texts);
     drop(texts);
     let status = match &decision.outcome {
         Outcome::Forward(_) => None,
@@ -116,12 +127,34 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     };
     let commit = ledger.decide(&decision, &signal, status);
     match decision.outcome {
-        Outcome::Forward(cleared) => Ok(Decided { route: head.route, caller, parsed, cleared, commit, upstream }),
-        Outcome::Refuse(refusal) => {
+        Outcome::Forward(cleared) => {
+            let allowance = allowance.issued(cleared.restoration());
+            gate.metrics.pseudonyms_issued.inc_by(cleared.restoration().len() as u64);
+            Ok(Decided { route: head.route, caller, parsed, cleared, allowance, language, commit, upstream })
+        }
+        Outcome::Refuse(mut refusal) => {
             durable(ledger, commit).await?;
+            refusal.message = Some(policy.words(&refusal, language));
             Err(No::Content(refusal).into())
         }
     }
+}
+
+/// Decides; where something is to be pseudonymized, with the numbers that the conversation has already.
+fn decide_as(
+    gate: &Gate,
+    caller: &Caller,
+    parsed: &Parsed,
+    texts: &[Text<'_>],
+    findings: &[Vec<Finding>],
+    signal: &ModelSignal,
+) -> Decision {
+    if !findings.iter().flatten().any(|finding| finding.in_force() == Action::Pseudonymize) {
+        return decide(&caller.policy, texts, findings, signal);
+    }
+    let (known_by, mark) = parsed.conversation();
+    let conversation = Conversation { tenant: &caller.record.tenant, key_id: &caller.record.id, known_by, mark };
+    gate.vault.lend(&conversation, Instant::now(), |pseudonyms| decide_in(&caller.policy, texts, findings, signal, pseudonyms))
 }
 
 fn upstream(gate: &Gate, model: &str) -> Result<Arc<Upstream>, No> {
@@ -133,16 +166,16 @@ fn text(leaf: &Leaf) -> Text<'_> {
     Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text }
 }
 
-fn screen_rules(ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
+fn screen_rules(ledger: &mut Ledger, (policy, allowance): (&Policy, &Allowance), parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
     let mut all = Vec::with_capacity(texts.len());
     for (text, leaf) in texts.iter().zip(&parsed.leaves) {
-        let findings = policy.screen(Direction::Request, text);
+        let findings = policy.screen_with(Direction::Request, text, allowance);
         ledger.found(Direction::Request, &leaf.pointer, &findings);
         all.push(findings);
     }
     for (text, joined) in texts[parsed.leaves.len()..].iter().zip(&parsed.joined) {
         // What lies inside one part was found there.
-        let mut findings = policy.screen(Direction::Request, text);
+        let mut findings = policy.screen_with(Direction::Request, text, allowance);
         findings.retain(|finding| joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end));
         ledger.found(Direction::Request, &joined.leaf.pointer, &findings);
         all.push(findings);
@@ -218,7 +251,7 @@ async fn forward(
     decided: Decided,
     held: Held,
 ) -> Result<(), Halt> {
-    let Decided { route, caller, parsed, cleared, commit, upstream } = decided;
+    let Decided { route, caller, parsed, cleared, allowance, language, commit, upstream } = decided;
     let deadline = tokio::time::Instant::now() + gate.timeouts.total;
     let mut commit = Some(commit);
     if gate.durability == Durability::BeforeForward
@@ -243,7 +276,8 @@ async fn forward(
         durable(ledger, commit).await?;
     }
     let (exchange, kind) = sent?;
-    let back = Back { gate, policy: &caller.policy, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
+    let back =
+        Back { gate, policy: &caller.policy, allowance, language, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
     match kind {
         AnswerKind::Json => back.whole(session, ledger).await,
         AnswerKind::Events if stream => back.stream(session, ledger).await,

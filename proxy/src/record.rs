@@ -68,6 +68,11 @@ impl Ledger {
     /// Notes what was found in one text.
     pub fn found(&mut self, direction: Direction, pointer: &str, findings: &[Finding]) {
         for finding in findings {
+            if finding.rule.is_canary() {
+                self.metrics.canaries.inc();
+                let Event { request_id, tenant, key_id, model, .. } = &self.event;
+                tracing::error!(request_id, tenant, key_id, model, rule = finding.rule.id, "an answer holds a canary token");
+            }
             self.findings.add(direction, pointer, finding);
         }
     }
@@ -167,8 +172,9 @@ impl Ledger {
         outcome.clone_into(&mut event.outcome);
         event.status = status;
         event.direction = Some(AuditDirection::Response);
+        let in_force = self.findings.in_force;
         event.findings = self.findings.take(&self.metrics);
-        raise(&mut event, outcome == "blocked_output");
+        raise(&mut event, in_force, outcome == "blocked_output");
         event.severity = event.severity.max(event.findings.iter().map(|finding| finding.severity).max());
         if let Some(tokens) = tokens {
             event.tokens_in = Some(tokens.prompt);
@@ -230,10 +236,13 @@ impl Drop for Ledger {
 #[derive(Default)]
 struct Findings {
     records: BTreeMap<(String, &'static str, Action), FindingRecord>,
+    /// The strongest action carried out, where the policy enforces.
+    in_force: Option<Action>,
 }
 
 impl Findings {
     fn add(&mut self, direction: Direction, pointer: &str, finding: &Finding) {
+        self.in_force = self.in_force.max(Some(finding.in_force()));
         let key = (finding.rule.id.clone(), direction.as_str(), finding.action);
         let record = self.records.entry(key).or_insert_with(|| FindingRecord {
             rule: finding.rule.id.clone(),
@@ -254,6 +263,7 @@ impl Findings {
     }
 
     fn take(&mut self, metrics: &Metrics) -> Vec<FindingRecord> {
+        self.in_force = None;
         let records: Vec<FindingRecord> = std::mem::take(&mut self.records).into_values().collect();
         for record in &records {
             metrics.findings(&record.category, record.direction.as_str(), record.action.as_str(), u64::from(record.count));
@@ -263,28 +273,22 @@ impl Findings {
 }
 
 /// The completion's decision is the strongest over both ways: an answer that was redacted is no `allow`.
-fn raise(event: &mut Event, blocked: bool) {
-    let rank = |decision: AuditDecision| match decision {
-        AuditDecision::Allow => 0,
-        AuditDecision::Flag => 1,
-        AuditDecision::Redact => 2,
-        AuditDecision::Block | AuditDecision::Refused => 3,
-    };
+fn raise(event: &mut Event, in_force: Option<Action>, blocked: bool) {
+    let rank = |decision: AuditDecision| AuditDecision::ALL.iter().position(|known| *known == decision);
+    let strongest = |decisions: [Option<AuditDecision>; 3]| decisions.into_iter().flatten().max_by_key(|decision| rank(*decision));
     let found = event.findings.iter().map(|finding| finding.action).max_by_key(|action| rank(*action));
-    let intended =
-        [found, event.intended, blocked.then_some(AuditDecision::Block)].into_iter().flatten().max_by_key(|action| rank(*action));
-    event.intended = intended;
-    let in_force = match event.mode {
-        Some(AuditMode::Monitor) => intended.map(|action| if rank(action) > 1 { AuditDecision::Flag } else { action }),
-        _ => intended,
-    };
-    event.decision = [event.decision, in_force].into_iter().flatten().max_by_key(|action| rank(*action));
+    let blocked = blocked.then_some(AuditDecision::Block);
+    event.intended = strongest([found, event.intended, blocked]);
+    let monitoring = event.mode == Some(AuditMode::Monitor);
+    let in_force = in_force.map(|action_in_force| action(if monitoring { action_in_force.min(Action::Flag) } else { action_in_force }));
+    event.decision = strongest([event.decision, in_force, blocked]);
 }
 
 fn action(action: Action) -> AuditDecision {
     match action {
         Action::Allow => AuditDecision::Allow,
         Action::Flag => AuditDecision::Flag,
+        Action::Pseudonymize => AuditDecision::Pseudonymize,
         Action::Redact => AuditDecision::Redact,
         Action::Block => AuditDecision::Block,
     }

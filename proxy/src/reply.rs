@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use portcullis_policies::{Refusal, RefusalReason};
+use portcullis_policies::{Language, Refusal, RefusalReason};
 use serde_json::json;
 
 /// A refusal by the gate, with the facts its answer needs.
@@ -215,18 +215,7 @@ fn unscreenable(kind: &str) -> &'static str {
 
 /// Names the rules and categories, never the text that met them.
 fn content_message(refusal: &Refusal) -> String {
-    match refusal.reason {
-        RefusalReason::GuardUnavailable => "the guard model is not available, and the policy refuses what it cannot screen".into(),
-        RefusalReason::Model => "the guard model holds the content for an attack".into(),
-        RefusalReason::Rule | RefusalReason::Unredactable => {
-            let categories: Vec<&str> = refusal.categories.iter().map(|category| category.as_str()).collect();
-            let tail = match refusal.reason {
-                RefusalReason::Unredactable => "; it stands where it cannot be redacted (a name or a key)",
-                _ => "",
-            };
-            format!("the content is refused by rule {} ({}){tail}", refusal.rules.join(", "), categories.join(", "))
-        }
-    }
+    refusal.message.clone().unwrap_or_else(|| refusal.words(Language::English))
 }
 
 /// Whole seconds, at least 1, at most an hour.
@@ -258,8 +247,12 @@ mod tests {
 
     #[test]
     fn a_content_refusal_names_rules_and_categories() {
-        let refusal =
-            Refusal { rules: vec!["ignore-instructions".into()], categories: vec![Category::Injection], reason: RefusalReason::Rule };
+        let refusal = Refusal {
+            rules: vec!["ignore-instructions".into()],
+            categories: vec![Category::Injection],
+            reason: RefusalReason::Rule,
+            message: None,
+        };
         let answer = No::Content(refusal).answer();
         assert_eq!((answer.status, answer.code), (403, "content_blocked"));
         assert!(answer.message.contains("ignore-instructions") && answer.message.contains("injection"));

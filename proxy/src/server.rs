@@ -31,6 +31,7 @@ use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
+use crate::vault::Vault;
 
 /// Most warnings of failing upstreams and guards per second.
 const WARNINGS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
@@ -211,6 +212,7 @@ impl Gateway {
             guard: settings.guard.map(|script| Arc::new(Scripted::new(script)) as Arc<dyn Classifier>),
             store: store.clone(),
             durability: settings.durability,
+            vault: Vault::new(settings.vault, Arc::clone(&metrics)).context("the keys of the vault")?,
             metrics,
             memory: Budget::new(settings.limits.memory_bytes),
             connections: Budget::new(settings.limits.connections),

@@ -7,10 +7,11 @@ mod grown;
 mod stream;
 mod whole;
 
-use portcullis_policies::{Direction, Finding, ModelSignal, Outcome, Policy, Refusal, Text, Unscreenable, decide};
+use portcullis_policies::{Allowance, Direction, Finding, ModelSignal, Outcome, Policy, Refusal, Restoration, Text, Unscreenable, decide};
 
 use crate::dialect::leaves::{self, Side};
 use crate::json::Node;
+use crate::kept;
 use crate::record::Tokens;
 
 pub use stream::AnswerStream;
@@ -27,11 +28,24 @@ pub enum Stop {
 /// What was found in one text of an answer.
 pub type Found = (String, Vec<Finding>);
 
-/// Screens a whole JSON answer and returns the bytes for the client, the findings and the usage.
+/// A whole answer, screened.
+#[derive(Debug)]
+pub struct Screened {
+    /// The bytes for the client.
+    pub bytes: Vec<u8>,
+    /// The text for the record, where the policy keeps it: with its pseudonyms.
+    pub kept: Option<String>,
+    /// The upstream's own count.
+    pub tokens: Option<Tokens>,
+    /// Values put back.
+    pub restored: u64,
+}
+
+/// Screens a whole JSON answer and puts back what left as pseudonyms.
 ///
 /// # Errors
 /// [`Stop`], with whatever was found until then in `found`.
-pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Result<(Vec<u8>, Option<Tokens>), Stop> {
+pub fn screen_whole(policy: &Policy, allowance: &Allowance, body: &[u8], found: &mut Vec<Found>) -> Result<Screened, Stop> {
     let mut document = Node::parse(body).map_err(|_| Stop::Broken("its answer is not valid JSON"))?;
     if !matches!(document, Node::Object(_)) || document.field("error").is_some_and(|error| *error != Node::Null) {
         return Err(Stop::Broken("its answer is not an answer"));
@@ -42,16 +56,39 @@ pub fn screen_whole(policy: &Policy, body: &[u8], found: &mut Vec<Found>) -> Res
         .iter()
         .map(|leaf| Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text })
         .collect();
-    let findings: Vec<Vec<Finding>> = texts.iter().map(|text| policy.screen(Direction::Response, text)).collect();
+    let findings: Vec<Vec<Finding>> = texts.iter().map(|text| policy.screen_with(Direction::Response, text, allowance)).collect();
     let decision = decide(policy, &texts, &findings, &ModelSignal::Skipped);
     found.extend(leaves.iter().zip(&findings).filter(|(_, f)| !f.is_empty()).map(|(leaf, f)| (leaf.pointer.clone(), f.clone())));
     match decision.outcome {
         Outcome::Refuse(refusal) => Err(Stop::Refused(refusal)),
         Outcome::Forward(cleared) => {
             leaves::rewrite(&mut document, Side::Answer, |index| cleared.redacted(index));
-            Ok((document.to_bytes(), usage(&document)))
+            let tokens = usage(&document);
+            let bytes = document.to_bytes();
+            let kept = kept::keeps_answers(policy).then(|| kept::answer(&bytes));
+            if allowance.restoration().is_empty() {
+                return Ok(Screened { bytes, kept, tokens, restored: 0 });
+            }
+            let restored = restore(&mut document, allowance.restoration());
+            Ok(Screened { bytes: document.to_bytes(), kept, tokens, restored })
         }
     }
+}
+
+/// Puts values back into every text that may be rewritten. What was screened is done with: nobody looks at the values again.
+fn restore(document: &mut Node, restoration: &Restoration) -> u64 {
+    let mut count = 0;
+    let leaves = leaves::read(document, Side::Answer);
+    let texts: Vec<Option<String>> = leaves
+        .iter()
+        .map(|leaf| {
+            let (text, restored) = leaf.redactable.then(|| restoration.restore(&leaf.text, leaf.encoding)).flatten()?;
+            count += restored;
+            Some(text)
+        })
+        .collect();
+    leaves::rewrite(document, Side::Answer, |index| texts[index].as_deref());
+    count
 }
 
 /// Fields that repeat the answer token by token, past any redaction; wherever they stand.

@@ -3,14 +3,15 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use portcullis_policies::{Policy, Refusal};
+use portcullis_policies::{Allowance, Policy, Refusal};
 
-use super::grown::Grown;
-use super::whole::{self, Whole};
+use super::grown::{self, Grown};
+use super::whole::{Screen, Whole};
 use super::{Found, Stop, drop_unscreened, usage};
 use crate::dialect::chunk::{self, Slot};
 use crate::dialect::sse::EventReader;
 use crate::json::Node;
+use crate::kept;
 use crate::record::Tokens;
 
 /// Most texts that may grow at the same time in one answer.
@@ -21,6 +22,7 @@ const WHOLE_MAX: usize = 1024;
 /// Screens a streamed answer.
 pub struct AnswerStream {
     policy: Arc<Policy>,
+    allowance: Allowance,
     reader: EventReader,
     screens: HashMap<Slot, Grown>,
     /// Slots in the order of their first text, so that what is held back comes out in that order.
@@ -36,6 +38,9 @@ pub struct AnswerStream {
     /// Chunks that end choices, kept back until the stream goes on to something else.
     ends: Vec<Node>,
     done: bool,
+    restored: u64,
+    /// The text for the record, where the policy keeps it: with its pseudonyms.
+    pub kept: Option<String>,
     /// What was found since it was last taken.
     pub found: Vec<Found>,
     /// The upstream's own count of tokens.
@@ -46,9 +51,11 @@ pub struct AnswerStream {
 
 impl AnswerStream {
     /// A screen for one answer; events may be `event_bytes_max` long.
-    pub fn new(policy: Arc<Policy>, event_bytes_max: usize) -> Self {
+    pub fn new(policy: Arc<Policy>, allowance: Allowance, event_bytes_max: usize) -> Self {
         Self {
+            kept: kept::keeps_answers(&policy).then(String::new),
             policy,
+            allowance,
             reader: EventReader::new(event_bytes_max),
             screens: HashMap::new(),
             order: Vec::new(),
@@ -58,6 +65,7 @@ impl AnswerStream {
             finished: HashSet::new(),
             ends: Vec::new(),
             done: false,
+            restored: 0,
             found: Vec::new(),
             tokens: None,
             text_bytes: 0,
@@ -67,6 +75,11 @@ impl AnswerStream {
     /// Whether `[DONE]` has come.
     pub fn is_done(&self) -> bool {
         self.done
+    }
+
+    /// Values put back.
+    pub fn restored(&self) -> u64 {
+        self.restored
     }
 
     /// Bytes of text held back now.
@@ -183,6 +196,17 @@ impl AnswerStream {
         }
     }
 
+    /// Notes what a text says now, for the record.
+    fn note(&mut self, slot: &Slot, said: &grown::Said) {
+        self.restored += said.restored;
+        if let Some(kept) = &mut self.kept {
+            kept::keep(kept, &said.step.text);
+        }
+        if !said.step.findings.is_empty() {
+            self.found.push((slot.pointer(), said.step.findings.clone()));
+        }
+    }
+
     fn remember_head(&mut self, chunk: &Node) {
         let head = ["id", "object", "created", "model"];
         if self.like == Node::Null {
@@ -197,14 +221,12 @@ impl AnswerStream {
         self.order = later;
         for slot in now {
             let Some(grown) = self.screens.remove(&slot) else { continue };
-            let step = grown.finish();
-            if !step.findings.is_empty() {
-                self.found.push((slot.pointer(), step.findings));
+            let said = grown.finish();
+            self.note(&slot, &said);
+            if !said.text.is_empty() {
+                write(&chunk::carrying(&self.like, &slot, said.text), out);
             }
-            if !step.text.is_empty() {
-                write(&chunk::carrying(&self.like, &slot, step.text), out);
-            }
-            if let Some(refusal) = step.refusal {
+            if let Some(refusal) = said.step.refusal {
                 return Err(Stop::Refused(refusal));
             }
         }
@@ -260,13 +282,11 @@ impl chunk::Visit for Growth<'_> {
         }
         let Some(grown) = stream.screens.get_mut(&slot) else { return };
         stream.text_bytes += text.len();
-        let step = grown.push(&stream.policy, &slot, text);
-        self.changed |= step.text != *text;
-        *text = step.text;
-        if !step.findings.is_empty() {
-            stream.found.push((slot.pointer(), step.findings));
-        }
-        if let Some(refusal) = step.refusal {
+        let said = grown.push(&stream.policy, &stream.allowance, &slot, text);
+        stream.note(&slot, &said);
+        self.changed |= said.text != *text;
+        *text = said.text;
+        if let Some(refusal) = said.step.refusal {
             self.stop = Some(Halted::Within(refusal));
         }
     }
@@ -281,7 +301,8 @@ impl chunk::Visit for Growth<'_> {
         }
         let pointer = slot.pointer();
         let whole = stream.whole.entry(slot).or_default();
-        if let Err(stop) = whole.settle(&stream.policy, &pointer, text, &mut stream.found) {
+        let screen = Screen { policy: &stream.policy, allowance: &stream.allowance };
+        if let Err(stop) = whole.settle(&screen, &pointer, text, &mut stream.found) {
             text.clear();
             self.refuse(stop);
         }
@@ -293,7 +314,8 @@ impl chunk::Visit for Growth<'_> {
             return;
         }
         // A key cannot be rewritten.
-        match whole::screen(&stream.policy, "/#", key, false, &mut stream.found) {
+        let screen = Screen { policy: &stream.policy, allowance: &stream.allowance };
+        match screen.one("/#", key, false, &mut stream.found) {
             Err(stop) => self.refuse(stop),
             Ok(_) if stream.keys.len() < WHOLE_MAX => {
                 stream.keys.insert(key.to_owned());
@@ -331,7 +353,7 @@ fn write(chunk: &Node, out: &mut Vec<u8>) {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::screen_whole;
+    use super::super::{Screened, screen_whole};
     use super::*;
 
     const PACK: &str = r#"
@@ -379,7 +401,7 @@ rules:
     }
 
     fn run(policy: &Arc<Policy>, stream: &[u8], cuts: &[usize]) -> (Vec<u8>, Result<(), Stop>) {
-        let mut screen = AnswerStream::new(Arc::clone(policy), 1 << 20);
+        let mut screen = AnswerStream::new(Arc::clone(policy), Allowance::default(), 1 << 20);
         let mut out = Vec::new();
         let mut from = 0;
         for &cut in cuts.iter().chain([&stream.len()]) {
@@ -574,7 +596,8 @@ rules:
             {"index": 1, "message": {"content": null, "tool_calls": [{"function": {"name": "f", "arguments": "{\"to\":\"bob@example.org\"}"}}]}}
         ], "usage": {"prompt_tokens": 5, "completion_tokens": 7}});
         let mut found = Vec::new();
-        let (bytes, tokens) = screen_whole(&policy(), body.to_string().as_bytes(), &mut found).unwrap();
+        let Screened { bytes, tokens, .. } =
+            screen_whole(&policy(), &Allowance::default(), body.to_string().as_bytes(), &mut found).unwrap();
         let answer: Value = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(answer["choices"][0]["message"]["content"], "[EMAIL_ADDRESS]");
         assert_eq!(answer["choices"][0]["logprobs"], Value::Null);

@@ -4,7 +4,7 @@
 //! was understood here. That closes the doors that are opened by fields a gateway passes on unread (`base_url`, `extra_body`, a
 //! huge `n`, images fetched by the backend).
 
-use portcullis_policies::{Cleared, Policy};
+use portcullis_policies::{Cleared, Policy, Role};
 
 use super::fields::{self, bad};
 use super::joined::{Joined, join};
@@ -12,6 +12,9 @@ use super::leaves::{self, Leaf, Side};
 use crate::edge::Route;
 use crate::json::Node;
 use crate::reply::No;
+
+/// Fields of `metadata` that name a conversation.
+const SESSION_FIELDS: [&str; 2] = ["conversation_id", "session_id"];
 
 /// A request that is well formed, with every text it holds.
 #[derive(Debug)]
@@ -56,6 +59,18 @@ impl Parsed {
     /// Bytes of text found.
     pub fn text_bytes(&self) -> usize {
         self.leaves.iter().map(|leaf| leaf.text.len()).sum()
+    }
+
+    /// What tells this conversation from another: the session it names itself, or the text of its first message by a user, which comes
+    /// again with each request.
+    pub fn conversation(&self) -> (&'static str, &str) {
+        let named = |name| self.document.field("metadata").and_then(|metadata| metadata.field(name)).and_then(Node::as_str);
+        if let Some(session) = SESSION_FIELDS.into_iter().find_map(named) {
+            return ("session", session);
+        }
+        let said = |leaf: &&Leaf| leaf.role == Role::User && leaf.pointer.starts_with("/messages/") && leaf.pointer.contains("/content");
+        let first = self.leaves.iter().find(said).or(self.leaves.iter().find(|leaf| leaf.redactable));
+        ("beginning", first.map_or("", |leaf| &leaf.text))
     }
 
     /// The body to forward: this request with the redactions that go with its clearance.
