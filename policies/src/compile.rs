@@ -11,6 +11,7 @@ use crate::error::Fault;
 use crate::literals::{CODE_CLASS, DIGIT_CLASS, Literals, NO_CLASS};
 use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
 use crate::syntax;
+use crate::threads;
 
 /// Largest compiled form of a pattern with its groups, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -66,26 +67,34 @@ struct Seen {
     everywhere: Vec<usize>,
 }
 
-/// Compiles the patterns of all rules. Rules that do not compile are left out and listed in `faults`.
+/// Compiles the patterns of all rules, on all cores. Rules that do not compile are left out and listed in `faults`.
 pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matchers, String> {
     let mut all = Vec::new();
     let mut seen = Seen::default();
-    for (index, rule) in rules.iter().enumerate() {
-        for (number, variant) in rule.variants.iter().enumerate() {
-            for (hir, max) in hirs(rule, variant, faults) {
-                for plan in plan(hir, variant, max) {
-                    match matcher(index, number, variant, plan.hir, max) {
-                        Ok(matcher) => {
-                            seen.add(all.len(), plan.announcement);
-                            all.push(matcher);
-                        }
-                        Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
-                    }
+    for (compiled, wrong) in threads::each(rules, compiled) {
+        faults.extend(wrong);
+        for (matcher, announcement) in compiled {
+            seen.add(all.len(), announcement);
+            all.push(matcher);
+        }
+    }
+    seen.matchers(all)
+}
+
+/// Compiles the patterns of one rule.
+fn compiled(index: usize, rule: &Rule) -> (Vec<(Matcher, Announcement)>, Vec<Fault>) {
+    let (mut all, mut faults) = (Vec::new(), Vec::new());
+    for (number, variant) in rule.variants.iter().enumerate() {
+        for (hir, max) in hirs(rule, variant, &mut faults) {
+            for plan in plan(hir, variant, max) {
+                match matcher(index, number, variant, plan.hir, max) {
+                    Ok(matcher) => all.push((matcher, plan.announcement)),
+                    Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
                 }
             }
         }
     }
-    seen.matchers(all)
+    (all, faults)
 }
 
 fn matcher(rule: usize, number: usize, variant: &Variant, hir: Hir, max: usize) -> Result<Matcher, String> {

@@ -36,6 +36,7 @@ mod shipped;
 mod stream;
 mod style;
 mod syntax;
+mod threads;
 mod value;
 mod view;
 mod words;

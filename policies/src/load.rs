@@ -17,6 +17,7 @@ use crate::pack::{self, Example, RULES_MAX, Rule};
 use crate::policy::{Loaded, Policy};
 use crate::scan::Engine;
 use crate::style::{KEY_BYTES_MIN, Key};
+use crate::threads;
 use crate::view::Views;
 
 /// Examples are proved at this threshold, whatever the policy's own is: a pack is right or wrong by itself.
@@ -246,31 +247,33 @@ fn engine(rules: Vec<Rule>, faults: &mut Vec<Fault>) -> Result<Engine, String> {
     Ok(Engine::new(rules, matchers))
 }
 
-/// Runs every rule's examples and lists those that come out wrong.
+/// Runs every rule's examples, on all cores, and lists those that come out wrong.
 fn unproved(engine: &Engine) -> Vec<Fault> {
+    threads::each(&engine.rules, |index, rule| unproved_rule(engine, index, rule)).into_iter().flatten().collect()
+}
+
+fn unproved_rule(engine: &Engine, index: usize, rule: &Rule) -> Vec<Fault> {
     let mut faults = Vec::new();
-    for (index, rule) in engine.rules.iter().enumerate() {
-        let mut floors = vec![f32::INFINITY; engine.rules.len()];
-        floors[index] = 0.0;
-        let score = |text: &str| {
-            let views = Views::new(text, Encoding::Plain, true);
-            let candidates = engine.candidates(&views, 0, &floors);
-            candidates.iter().map(|candidate| candidate.score).max_by(f32::total_cmp)
-        };
-        let found = |text: &str| score(text).is_some_and(|score| score >= EXAMPLE_THRESHOLD);
-        let weak = |text: &str| score(text).is_some_and(|score| score < EXAMPLE_THRESHOLD);
-        let mut prove = |list: &str, examples: &[Example], holds: &dyn Fn(&str) -> bool, wrong: &str| {
-            for (i, example) in examples.iter().enumerate().filter(|(_, example)| !holds(&example.text)) {
-                faults.push(rule.fault_at(example.line, format!("{list} example {i} {wrong}: {}", shown(&example.text))));
-            }
-        };
-        prove("must_match", &rule.must_match, &found, "is not found");
-        prove("weak_match", &rule.weak_match, &weak, "is not found with a score below 0.5");
-        prove("must_not_match", &rule.must_not_match, &|text| !found(text), "is found");
-        engine.forget_rule(index);
-        if !Direction::ALL.iter().any(|&direction| rule.scope.holds_any(direction)) {
-            faults.push(rule.fault("applies to no text"));
+    let mut floors = vec![f32::INFINITY; engine.rules.len()];
+    floors[index] = 0.0;
+    let score = |text: &str| {
+        let views = Views::new(text, Encoding::Plain, true);
+        let candidates = engine.candidates(&views, 0, &floors);
+        candidates.iter().map(|candidate| candidate.score).max_by(f32::total_cmp)
+    };
+    let found = |text: &str| score(text).is_some_and(|score| score >= EXAMPLE_THRESHOLD);
+    let weak = |text: &str| score(text).is_some_and(|score| score < EXAMPLE_THRESHOLD);
+    let mut prove = |list: &str, examples: &[Example], holds: &dyn Fn(&str) -> bool, wrong: &str| {
+        for (i, example) in examples.iter().enumerate().filter(|(_, example)| !holds(&example.text)) {
+            faults.push(rule.fault_at(example.line, format!("{list} example {i} {wrong}: {}", shown(&example.text))));
         }
+    };
+    prove("must_match", &rule.must_match, &found, "is not found");
+    prove("weak_match", &rule.weak_match, &weak, "is not found with a score below 0.5");
+    prove("must_not_match", &rule.must_not_match, &|text| !found(text), "is found");
+    engine.forget_rule(index);
+    if !Direction::ALL.iter().any(|&direction| rule.scope.holds_any(direction)) {
+        faults.push(rule.fault("applies to no text"));
     }
     faults
 }

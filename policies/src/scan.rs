@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::util::captures::Captures;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
@@ -34,6 +35,8 @@ pub(crate) struct Engine {
     pub matchers: Matchers,
     /// For each rule, for each of its variants.
     pub context: Vec<Vec<Option<ContextWords>>>,
+    /// For each rule, for each of its variants: its keywords, one of which every match holds.
+    keywords: Vec<Vec<Option<AhoCorasick>>>,
     scratches: Pool<Scratch, NewScratch>,
 }
 
@@ -44,6 +47,14 @@ impl Engine {
         let own = self.matchers.all.iter().zip(&mut scratch.patterns).filter(|(matcher, _)| matcher.rule == rule);
         own.for_each(|(_, states)| *states = None);
     }
+}
+
+fn keywords(variant: &Variant) -> Option<AhoCorasick> {
+    if variant.keywords.is_empty() {
+        return None;
+    }
+    // Fails only for gigabytes of keywords, which no pack file can hold.
+    AhoCorasick::builder().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::ContiguousNFA)).build(&variant.keywords).ok()
 }
 
 fn scratches(matchers: &Matchers) -> Pool<Scratch, NewScratch> {
@@ -76,8 +87,9 @@ impl Engine {
     pub(crate) fn new(rules: Vec<Rule>, matchers: Matchers) -> Self {
         let words = |rule: &Rule| rule.variants.iter().map(|variant| variant.context.as_ref().map(ContextWords::new)).collect();
         let context = rules.iter().map(words).collect();
+        let keywords = rules.iter().map(|rule| rule.variants.iter().map(keywords).collect()).collect();
         let scratches = scratches(&matchers);
-        Self { rules, matchers, context, scratches }
+        Self { rules, matchers, context, keywords, scratches }
     }
 
     /// Forgets what was learnt from texts so far, as after the examples: each of them met states that other texts hardly meet.
@@ -207,7 +219,7 @@ impl Search<'_, '_> {
         let matcher = &engine.matchers.all[window.matcher];
         let high = window.high.min(self.text.len());
         let mut at = window.low;
-        if high.saturating_sub(at) >= STARTS_TRIED && !self.is_within(window.matcher, at, high) {
+        if high.saturating_sub(at) >= STARTS_TRIED && (!self.has_keyword(matcher, at, high) || !self.is_within(window.matcher, at, high)) {
             return at;
         }
         // A match has at least one byte, so none starts at the end of the text.
@@ -225,6 +237,13 @@ impl Search<'_, '_> {
             };
         }
         at
+    }
+
+    /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one.
+    fn has_keyword(&self, matcher: &Matcher, low: usize, high: usize) -> bool {
+        let limit = self.text.len().min(high + matcher.max);
+        let keywords = &self.engine.keywords[matcher.rule][matcher.variant];
+        keywords.as_ref().is_none_or(|keywords| keywords.is_match(&self.text.as_bytes()[low..limit]))
     }
 
     /// Returns true when a match may start between `low` and `high`.
@@ -252,8 +271,7 @@ impl Search<'_, '_> {
         };
         let whole = self.text.get(found.clone())?;
         let part = self.text.get(span.clone()).filter(|part| !part.is_empty())?;
-        let holds = |keyword: &String| contains_ignoring_ascii_case(whole, keyword);
-        if !variant.keywords.is_empty() && !variant.keywords.iter().any(holds) {
+        if self.engine.keywords[matcher.rule][matcher.variant].as_ref().is_some_and(|keywords| !keywords.is_match(whole)) {
             return None;
         }
         if !variant.stop_words.is_empty() {
@@ -303,10 +321,6 @@ impl Search<'_, '_> {
     }
 }
 
-fn contains_ignoring_ascii_case(text: &str, word: &str) -> bool {
-    text.as_bytes().windows(word.len()).any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
-}
-
 /// Shannon's entropy of the characters of a text, in bits per character.
 fn entropy(text: &str) -> f32 {
     let mut characters: Vec<char> = text.chars().collect();
@@ -325,11 +339,5 @@ mod tests {
         assert_eq!(entropy("aaaa"), 0.0);
         assert_eq!(entropy("abcd"), 2.0);
         assert!((entropy("aabb中中") - 3f32.log2()).abs() < 1e-6);
-    }
-
-    #[test]
-    fn keywords_ignore_ascii_case_only() {
-        assert!(contains_ignoring_ascii_case("xSK-ANTy", "sk-ant"));
-        assert!(!contains_ignoring_ascii_case("sk", "sk-ant"));
     }
 }
