@@ -1,7 +1,7 @@
 //! Loading: files read, rules checked and compiled, every rule proved by its own examples.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
@@ -20,19 +20,55 @@ const EXAMPLE_THRESHOLD: f32 = 0.5;
 /// Most of an example that an error shows, in characters.
 const EXAMPLE_SHOWN: usize = 80;
 
-/// Loads a policy and the packs it names.
-pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
-    let yaml = pack::read(path)?;
+/// The files a policy is made of, as they are read: their names in order, and the version that their bytes make.
+pub(crate) struct Sources<'a> {
+    files: &'a mut Vec<PathBuf>,
+    hash: Sha256,
+}
+
+impl<'a> Sources<'a> {
+    /// Nothing read; `files` is emptied, and names every file that is asked for from now on, also one that cannot be read.
+    pub(crate) fn new(files: &'a mut Vec<PathBuf>) -> Self {
+        files.clear();
+        Self { files, hash: Sha256::new() }
+    }
+
+    /// Reads one file. It enters the version with its length, so that no two lists of files give the same bytes.
+    pub(crate) fn read(&mut self, path: &Path) -> Result<String, PolicyError> {
+        self.files.push(path.to_path_buf());
+        let text = pack::read(path)?;
+        self.hash.update((text.len() as u64).to_le_bytes());
+        self.hash.update(text.as_bytes());
+        Ok(text)
+    }
+
+    /// Returns the version of what was read: the first 16 hex digits of SHA-256.
+    pub(crate) fn version(self) -> String {
+        hex::encode(self.hash.finalize())[..16].to_owned()
+    }
+}
+
+/// Returns the version that the files have now; none when one of them cannot be read.
+pub(crate) fn version_of(files: &[PathBuf]) -> Option<String> {
+    let mut read = Vec::with_capacity(files.len());
+    let mut sources = Sources::new(&mut read);
+    for file in files {
+        sources.read(file).ok()?;
+    }
+    Some(sources.version())
+}
+
+/// Loads a policy and the packs it names. `files` becomes the list of files it was looked for in.
+pub(crate) fn load(path: &Path, files: &mut Vec<PathBuf>) -> Result<Policy, PolicyError> {
+    let mut sources = Sources::new(files);
+    let yaml = sources.read(path)?;
     let form: PolicyForm = pack::from_yaml(path, &yaml)?;
     let mut faults = settings(path, &form);
-    let mut hash = Sha256::new();
-    absorb(&mut hash, &yaml);
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut rules = Vec::new();
     for name in &form.packs {
         let path = folder.join(&name.value);
-        let yaml = pack::read(&path)?;
-        absorb(&mut hash, &yaml);
+        let yaml = sources.read(&path)?;
         rules.extend(pack::parse(&path, &yaml, &mut faults)?);
     }
     unique(&rules, &mut faults);
@@ -43,8 +79,9 @@ pub(crate) fn load(path: &Path) -> Result<Policy, PolicyError> {
     if !faults.is_empty() {
         return Err(PolicyError::Faults(faults));
     }
-    let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { form, engine, version }).map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
+    let version = sources.version();
+    Policy::new(Loaded { form, engine, version, files: files.clone() })
+        .map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
 }
 
 impl From<Fault> for PolicyError {
@@ -55,12 +92,6 @@ impl From<Fault> for PolicyError {
 
 fn fault(path: &Path, line: u64, subject: &str, reason: String) -> Fault {
     Fault { path: path.to_path_buf(), line, subject: subject.to_owned(), reason }
-}
-
-/// Adds a file to the version, with its length, so that no two lists of files give the same bytes.
-fn absorb(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text.as_bytes());
 }
 
 /// Checks the policy's own values.
@@ -156,7 +187,7 @@ mod tests {
         std::fs::write(folder.path().join("p.yaml"), pack).unwrap();
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, policy).unwrap();
-        match load(&path) {
+        match load(&path, &mut Vec::new()) {
             Ok(_) => String::new(),
             Err(error) => error.to_string().replace(&format!("{}/", folder.path().display()), ""),
         }
@@ -219,6 +250,24 @@ mod tests {
             let error = error(policy, &pack);
             assert!(error.contains(expected), "{policy}: {error}");
         }
+    }
+
+    #[test]
+    fn the_files_are_known_and_so_is_a_change_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pack) = (folder.path().join("policy.yaml"), folder.path().join("p.yaml"));
+        std::fs::write(&path, POLICY).unwrap();
+        let mut files = Vec::new();
+        assert!(load(&path, &mut files).is_err());
+        assert_eq!(files, [path.clone(), pack.clone()], "also the one that is not there");
+        std::fs::write(&pack, rule("pattern: 'abc\\d'")).unwrap();
+        let policy = load(&path, &mut files).unwrap();
+        assert_eq!(policy.files(), [path, pack.clone()]);
+        assert!(policy.is_current());
+        std::fs::write(&pack, rule("pattern: 'ab[c]\\d'")).unwrap();
+        assert!(!policy.is_current());
+        std::fs::remove_file(&pack).unwrap();
+        assert!(!policy.is_current());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A policy: the packs it names, compiled, and what it says is done about what they find.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::decide::decide;
@@ -17,6 +17,8 @@ use crate::view::Views;
 pub struct Policy {
     form: PolicyForm,
     version: String,
+    /// The policy file and everything it names, in the order of the version.
+    files: Vec<PathBuf>,
     engine: Engine,
     /// For each rule: what is done on a request, and on a response.
     actions: Vec<[Action; 2]>,
@@ -29,6 +31,7 @@ pub(crate) struct Loaded {
     pub form: PolicyForm,
     pub engine: Engine,
     pub version: String,
+    pub files: Vec<PathBuf>,
 }
 
 /// One of the policy's own tests that did not come out as written.
@@ -58,11 +61,31 @@ impl Policy {
     /// # Errors
     /// Everything wrong with the files, each with file, line, rule and reason.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        load::load(path)
+        Self::load_noting(path, &mut Vec::new())
+    }
+
+    /// The same; `files` becomes the list of files that were read or looked for, also where the policy does not load.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn load_noting(path: &Path, files: &mut Vec<PathBuf>) -> Result<Policy, PolicyError> {
+        load::load(path, files)
+    }
+
+    /// Returns whether the files still are what was loaded, byte for byte.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        load::version_of(&self.files).is_some_and(|version| version == self.version)
+    }
+
+    /// Returns the policy file and the files it names.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { form, engine, version } = loaded;
+        let Loaded { form, engine, version, files } = loaded;
         let action = |info: &RuleInfo, direction| {
             let own = form.rules.get(&info.id).and_then(|own| match direction {
                 Direction::Request => own.value.request,
@@ -71,7 +94,7 @@ impl Policy {
             own.unwrap_or_else(|| form.actions.action(direction, info.category, info.severity))
         };
         let actions = engine.rules.iter().map(|rule| Direction::ALL.map(|direction| action(&rule.info, direction))).collect();
-        let policy = Policy { form, version, engine, actions, holds: [OnceLock::new(), OnceLock::new()] };
+        let policy = Policy { form, version, files, engine, actions, holds: [OnceLock::new(), OnceLock::new()] };
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
         let _ = policy.holds[Direction::Response as usize].set(Some(hold));

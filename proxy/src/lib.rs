@@ -20,6 +20,7 @@ pub mod models;
 pub mod pipeline;
 pub mod receive;
 pub mod record;
+pub mod reload;
 pub mod reply;
 pub mod respond;
 pub mod server;

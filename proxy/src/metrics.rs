@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Seconds: from ten microseconds, where a screened kilobyte lies, to a slow model.
@@ -59,6 +60,9 @@ pub struct Metrics {
     upstream_up: GaugeVec,
     upstream_results: IntCounterVec,
     failed_open: IntCounterVec,
+    policy_info: IntGaugeVec,
+    policy_reloads: IntCounterVec,
+    policy_reload_failures: IntCounterVec,
     /// Requests being served.
     pub in_flight: IntGauge,
     /// Panics caught.
@@ -125,6 +129,11 @@ impl Metrics {
         registry.register(Box::new(commit_seconds.clone()))?;
         let failed_open =
             counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?;
+        let policy_info = IntGaugeVec::new(
+            Opts::new("portcullis_policy_info", "1 for the version of a policy that is in force"),
+            &["policy", "version"],
+        )?;
+        registry.register(Box::new(policy_info.clone()))?;
         // There from the start, so that an alert on it has a zero to rise from.
         failed_open.with_label_values(&["guard"]);
         Ok(Self {
@@ -143,6 +152,13 @@ impl Metrics {
                 &["upstream", "result"],
             )?,
             failed_open,
+            policy_info,
+            policy_reloads: counters("portcullis_policy_reloads_total", "Changed policies put in force", &["policy"])?,
+            policy_reload_failures: counters(
+                "portcullis_policy_reload_failures_total",
+                "Changed policies that did not load; the one before stayed in force",
+                &["policy"],
+            )?,
             in_flight: gauge("portcullis_requests_in_flight", "Requests being served")?,
             panics: counter("portcullis_panics_total", "Requests ended by a broken promise of our own")?,
             memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,
@@ -200,6 +216,27 @@ impl Metrics {
     /// Counts a request let through without a control.
     pub fn failed_open(&self, control: &str) {
         self.failed_open.with_label_values(&[control]).inc();
+    }
+
+    /// Notes which version of a policy is in force. Policy names come from the configuration; of versions only the present one is kept.
+    pub fn policy_in_force(&self, policy: &str, before: Option<&str>, version: &str) {
+        match before {
+            // Both counters are there from the start, so that an alert on them has a zero to rise from.
+            None => {
+                self.policy_reloads.with_label_values(&[policy]);
+                self.policy_reload_failures.with_label_values(&[policy]);
+            }
+            Some(before) => {
+                let _ = self.policy_info.remove_label_values(&[policy, before]);
+                self.policy_reloads.with_label_values(&[policy]).inc();
+            }
+        }
+        self.policy_info.with_label_values(&[policy, version]).set(1);
+    }
+
+    /// Counts a changed policy that did not load.
+    pub fn policy_reload_failed(&self, policy: &str) {
+        self.policy_reload_failures.with_label_values(&[policy]).inc();
     }
 
     /// Takes over the audit store's own numbers.
