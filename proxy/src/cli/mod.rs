@@ -5,6 +5,7 @@ mod check;
 mod key;
 mod scan;
 mod serve;
+mod texts;
 
 use std::process::ExitCode;
 
