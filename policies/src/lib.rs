@@ -2,8 +2,10 @@
 
 mod check;
 mod compile;
+mod corpus;
 mod decide;
 mod error;
+mod explain;
 mod fold;
 mod hold;
 #[cfg(test)]
@@ -23,8 +25,10 @@ mod syntax;
 mod view;
 mod words;
 
+pub use corpus::BENIGN;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
 pub use error::{Fault, PolicyError};
+pub use explain::{ContextSeen, Demand, Fate, Seen};
 pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
 pub use policy::{Policy, TestFailure};
 pub use stream::{Step, StreamScreen};

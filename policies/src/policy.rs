@@ -140,6 +140,11 @@ impl Policy {
         failures
     }
 
+    /// Returns the policy's own tests: name and line of each.
+    pub fn tests(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.form.tests.iter().map(|test| (test.value.name.as_str(), test.referenced.line()))
+    }
+
     /// Returns the policy's name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -208,6 +213,21 @@ impl Policy {
 
     fn action(&self, direction: Direction, rule: usize) -> Action {
         self.actions[rule][direction as usize]
+    }
+
+    /// The rules, for whoever explains them.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the least score that a rule's finding must have.
+    pub(crate) fn threshold_of(&self, _rule: usize) -> f32 {
+        self.form.threshold
+    }
+
+    /// Returns what is done about a candidate in a text of this direction and role.
+    pub(crate) fn action_of(&self, direction: Direction, _role: Role, candidate: &Candidate) -> Action {
+        self.action(direction, candidate.rule)
     }
 
     pub(crate) fn guard(&self) -> GuardForm {

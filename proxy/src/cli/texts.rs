@@ -52,12 +52,23 @@ pub(super) struct Line {
     pub text: String,
     #[serde(default)]
     role: Option<Role>,
+    /// What a corpus says of its texts.
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    lang: Option<String>,
 }
 
 impl Line {
     /// The text as the rules take it.
     pub(super) fn text(&self, way: Way) -> Text<'_> {
         Text { role: self.role.unwrap_or(way.role), encoding: Encoding::Plain, redactable: true, text: &self.text }
+    }
+
+    /// Kind and language in brackets, where the line says them.
+    pub(super) fn said(&self) -> String {
+        let said: Vec<&str> = [&self.kind, &self.lang].into_iter().flatten().map(String::as_str).collect();
+        if said.is_empty() { String::new() } else { format!(" ({})", said.join(", ")) }
     }
 }
 
@@ -80,6 +91,11 @@ impl Texts {
         let progress = progress(path, &file);
         let reader = Box::new(BufReader::with_capacity(READ_BYTES, progress.wrap_read(file)));
         Ok(Self { name, reader, progress })
+    }
+
+    /// Lines that are in memory.
+    pub(super) fn of(name: &str, lines: &'static [u8]) -> Self {
+        Self { name: name.to_owned(), reader: Box::new(BufReader::with_capacity(READ_BYTES, lines)), progress: ProgressBar::hidden() }
     }
 
     /// Gives `work` every line, on `threads` threads, and `take` every result with the line's number, in the order of the lines.
