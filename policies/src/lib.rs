@@ -10,6 +10,7 @@ mod fold;
 mod hold;
 #[cfg(test)]
 mod laws;
+mod lint;
 mod load;
 mod model;
 mod pack;
@@ -29,6 +30,7 @@ pub use corpus::BENIGN;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide};
 pub use error::{Fault, PolicyError};
 pub use explain::{ContextSeen, Demand, Fate, Seen};
+pub use lint::RuleFacts;
 pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
 pub use policy::{Policy, TestFailure};
 pub use stream::{Step, StreamScreen};

@@ -220,6 +220,11 @@ impl Policy {
         &self.engine
     }
 
+    /// Returns the rules that the policy says something of their own about, each with its line.
+    pub(crate) fn overridden(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.form.rules.iter().map(|(id, own)| (id.as_str(), own.referenced.line()))
+    }
+
     /// Returns the least score that a rule's finding must have.
     pub(crate) fn threshold_of(&self, _rule: usize) -> f32 {
         self.form.threshold

@@ -305,6 +305,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Every policy file with a name for people.
+    pub fn policy_files(&self) -> impl Iterator<Item = (String, &Path)> {
+        self.policies.iter().map(|(name, path)| (name.clone(), path.as_path()))
+    }
+
     /// Reads and checks a configuration file.
     ///
     /// # Errors

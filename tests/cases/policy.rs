@@ -171,3 +171,37 @@ async fn what_is_on_record_is_judged_by_its_features() {
     let all = ["diff", "policy.yaml", "b.yaml", "--store", "audit.db", "--from", "2020-01-01T00:00:00Z", "--to", "2199-01-01"];
     assert_eq!(policy(gateway.folder(), &all, "").await.stdout, ran.stdout);
 }
+
+#[tokio::test]
+async fn the_list_of_rules_is_up_to_date() {
+    let shipped = repository().join("policies/policy.yaml");
+    let ran = policy(&repository(), &["reference", "--policy", shipped.to_str().expect("UTF-8")], "").await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let written = std::fs::read_to_string(repository().join("docs/rules.md")).expect("docs/rules.md");
+    let differs = ran.stdout.lines().zip(written.lines()).find(|(now, then)| now != then);
+    assert!(ran.stdout == written, "docs/rules.md is stale, run `make reference`; first difference: {differs:?}");
+}
+
+#[tokio::test]
+async fn a_check_tells_what_is_odd_and_stops_for_it_only_when_asked() {
+    let place = folder();
+    let config = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nkeys: keys.yaml\npolicies: { default: a.yaml }\nupstreams: [{ name: local, url: echo }]\n\
+        models: { '*': local }\naudit: { path: audit.db }\n";
+    write(place.path(), "gateway.yaml", config);
+    write(place.path(), "keys.yaml", "keys: []\n");
+    let check = async |more: &[&str]| run(place.path(), &[&["check", "--config", "gateway.yaml"], more].concat(), "").await;
+    let sound = check(&["--strict", "--speed"]).await;
+    assert_eq!(sound.code, Some(0), "{sound:?}");
+    assert_eq!(sound.stdout.matches("ns a byte at worst").count(), 5, "{sound:?}");
+    let shadow = "  - { id: SMALL, title: t, category: secret, severity: low, pattern: 'tok_[0-9]{10}', why: w,\n      \
+        must_match: [tok_0123456789abcdef], must_not_match: [x] }\n";
+    write(place.path(), "pack.yaml", &format!("{PACK}{shadow}"));
+    let odd = check(&[]).await;
+    assert_eq!(odd.code, Some(0), "{odd:?}");
+    let line = PACK.lines().count() + 1;
+    assert!(
+        odd.stdout.contains(&format!("note: pack.yaml:{line}: rule SMALL")) && odd.stdout.contains("taken by HARNESS_TOKEN"),
+        "{odd:?}"
+    );
+    assert_eq!(check(&["--strict"]).await.code, Some(1));
+}

@@ -3,6 +3,7 @@
 mod diff;
 mod explain;
 mod junit;
+mod reference;
 mod stored;
 mod test;
 
@@ -27,6 +28,8 @@ enum Command {
     Explain(explain::Explain),
     /// Judge texts, or what is on record, by two policies, and list the verdicts that differ
     Diff(diff::Diff),
+    /// List every rule of a policy in Markdown
+    Reference(reference::Reference),
 }
 
 impl Policy {
@@ -35,6 +38,7 @@ impl Policy {
             Command::Test(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Diff(command) => command.run(),
+            Command::Reference(command) => command.run(),
         }
     }
 }
