@@ -30,6 +30,7 @@ use crate::pipeline::{self, Halt};
 use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond;
+use crate::rollout::{Held, Policies, Tally};
 use crate::upstream::Upstream;
 
 /// Most bytes of text that are screened on a thread that serves other requests too: some milliseconds' worth.
@@ -44,15 +45,14 @@ pub struct Caller {
     pub record: KeyRecord,
     /// The policy its requests are held to.
     pub policy: Arc<Policy>,
+    /// What is counted of that version of it.
+    pub tally: Arc<Tally>,
     /// Its limits.
     pub limits: Arc<KeyLimits>,
 }
 
 /// The keys in force.
 pub type Callers = KeyTable<Arc<Caller>>;
-
-/// All policies by name.
-pub type Policies = BTreeMap<String, Arc<Policy>>;
 
 /// Everything that outlives a request.
 pub struct Gate {
@@ -92,21 +92,21 @@ pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) ->
     let old: BTreeMap<&str, &Arc<Caller>> =
         before.map(|table| table.values().map(|caller| (caller.record.id.as_str(), caller)).collect()).unwrap_or_default();
     KeyTable::new(file, |key| {
-        let policy = Arc::clone(policies.get(&key.policy)?);
+        let Held { policy, tally } = policies.get(&key.policy)?.held(&key.id).clone();
         let limits = match old.get(key.id.as_str()) {
             Some(caller) if caller.record == *key => Arc::clone(&caller.limits),
             _ => Arc::new(KeyLimits::new(key)),
         };
-        Some(Arc::new(Caller { record: key.clone(), policy, limits }))
+        Some(Arc::new(Caller { record: key.clone(), policy, tally, limits }))
     })
 }
 
 /// The same callers with the same limits, held to what `policies` says now.
 pub fn held_to(policies: &Policies, before: &Callers) -> Callers {
-    before.map(|caller| match policies.get(&caller.record.policy) {
-        Some(policy) if !Arc::ptr_eq(policy, &caller.policy) => {
-            let (policy, limits) = (Arc::clone(policy), Arc::clone(&caller.limits));
-            Arc::new(Caller { record: caller.record.clone(), policy, limits })
+    before.map(|caller| match policies.get(&caller.record.policy).map(|rollout| rollout.held(&caller.record.id)) {
+        Some(held) if !Arc::ptr_eq(&held.policy, &caller.policy) => {
+            let (Held { policy, tally }, limits) = (held.clone(), Arc::clone(&caller.limits));
+            Arc::new(Caller { record: caller.record.clone(), policy, tally, limits })
         }
         _ => Arc::clone(caller),
     })

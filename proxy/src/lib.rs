@@ -23,6 +23,7 @@ pub mod record;
 pub mod reload;
 pub mod reply;
 pub mod respond;
+pub mod rollout;
 pub mod server;
 pub mod tls;
 pub mod upstream;

@@ -18,9 +18,10 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 use portcullis_policies::{Policy, PolicyError};
 
-use crate::config::Settings;
-use crate::gate::{Gate, Policies, callers, held_to};
+use crate::config::{CanarySettings, Settings};
+use crate::gate::{Gate, callers, held_to};
 use crate::keys::KeyFile;
+use crate::rollout::{Canary, Held, Policies, Track, Window};
 use crate::server::stray;
 
 /// How often the loop looks whether a signal came.
@@ -125,15 +126,18 @@ fn stamps(files: impl IntoIterator<Item = PathBuf>) -> BTreeMap<PathBuf, Option<
 #[derive(Clone)]
 pub struct Watched {
     keys: (PathBuf, Watch),
-    policies: BTreeMap<String, (PathBuf, Watch)>,
+    policies: BTreeMap<(String, Track), (PathBuf, Watch)>,
+    /// Of those that have one: the share of the keys and when it is taken back.
+    canaries: BTreeMap<String, CanarySettings>,
 }
 
 impl Watched {
     /// Looks at the files that the configuration names.
     pub fn new(settings: &Settings) -> Self {
-        let watch = |path: &PathBuf| (path.clone(), Watch::new(path));
-        let policies = settings.policies.iter().map(|(name, path)| (name.clone(), watch(path))).collect();
-        Self { keys: watch(&settings.keys), policies }
+        let watch = |path: &Path| (path.to_path_buf(), Watch::new(path));
+        let policies = settings.policy_files().map(|(name, track, path)| ((name.to_owned(), track), watch(path))).collect();
+        let canaries = settings.policies.iter().filter_map(|(name, policy)| Some((name.clone(), policy.canary.clone()?))).collect();
+        Self { keys: watch(&settings.keys), policies, canaries }
     }
 }
 
@@ -152,13 +156,14 @@ pub struct Reload {
 #[async_trait]
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut state = InForce { gate: &self.gate, policies: self.policies.clone(), watched: self.watched.clone() };
-        for (name, (_, watch)) in &mut state.watched.policies {
-            if let Some(policy) = self.policies.get(name) {
-                // The packs are known only now. One that changed since it was read is found out below.
+        let (policies, watched) = (self.policies.clone(), self.watched.clone());
+        let mut state = InForce { gate: &self.gate, policies, watched, windows: BTreeMap::new() };
+        for ((name, track), (_, watch)) in &mut state.watched.policies {
+            if let Some(held) = self.policies.get(name).and_then(|rollout| rollout.on(*track)) {
+                // The packs are known only now. One that changed since it was read is read again soon.
                 let before = watch.read.clone();
-                watch.was_read(policy.files().to_vec(), &before);
-                watch.forget_unless(policy.is_current());
+                watch.was_read(held.policy.files().to_vec(), &before);
+                watch.forget_unless(held.policy.is_current());
             }
         }
         for tick in 1_u32.. {
@@ -179,6 +184,8 @@ struct InForce<'a> {
     gate: &'a Gate,
     policies: Policies,
     watched: Watched,
+    /// What is being compared, for each policy with a canary.
+    windows: BTreeMap<String, Window>,
 }
 
 impl InForce<'_> {
@@ -186,13 +193,16 @@ impl InForce<'_> {
     async fn look(&mut self, told: bool) {
         let mut replaced = false;
         let mut watched = std::mem::take(&mut self.watched.policies);
-        for (name, (path, watch)) in &mut watched {
-            let stale = || self.policies.get(name).is_none_or(|policy| !policy.is_current());
+        for ((name, track), (path, watch)) in &mut watched {
+            // A canary that was taken back has to change before it is tried again.
+            let held = || self.policies.get(name).and_then(|rollout| rollout.on(*track));
+            let stale = || held().map_or(*track == Track::Stable, |held| !held.policy.is_current());
             if watch.has_changed() || (told && stale()) {
-                replaced |= self.reload_policy(name, path, watch).await;
+                replaced |= self.reload_policy(name, *track, path, watch).await;
             }
         }
         self.watched.policies = watched;
+        replaced |= self.take_back();
         if replaced {
             self.gate.replace_callers(held_to(&self.policies, &self.gate.callers()));
         }
@@ -202,7 +212,7 @@ impl InForce<'_> {
     }
 
     /// Loads one policy. True when another version has to be put in force.
-    async fn reload_policy(&mut self, name: &str, path: &Path, watch: &mut Watch) -> bool {
+    async fn reload_policy(&mut self, name: &str, track: Track, path: &Path, watch: &mut Watch) -> bool {
         let before = stamps(watch.read.keys().cloned());
         let file = path.to_path_buf();
         let load = move || {
@@ -221,28 +231,65 @@ impl InForce<'_> {
         match loaded {
             Err(error) => {
                 self.gate.metrics.policy_reload_failed(name);
-                tracing::error!(policy = name, error = told(&error), "a changed policy is broken; the one before stays in force");
+                tracing::error!(
+                    policy = name,
+                    track = track.as_str(),
+                    error = told(&error),
+                    "a changed policy is broken; the one before stays in force"
+                );
                 false
             }
             Ok(policy) => {
                 let stands = policy.is_current();
                 watch.forget_unless(stands);
                 // What was read while it was being written is no version of anybody's.
-                stands && self.put_in_force(name, policy)
+                stands && self.put_in_force(name, track, policy)
             }
         }
     }
 
-    fn put_in_force(&mut self, name: &str, policy: Policy) -> bool {
-        let policy = Arc::new(policy);
-        let before = self.policies.insert(name.to_owned(), Arc::clone(&policy));
-        let before = before.as_ref().map_or("", |before| before.version());
+    fn put_in_force(&mut self, name: &str, track: Track, policy: Policy) -> bool {
+        let Some(rollout) = self.policies.get_mut(name) else { return false };
+        let before = rollout.on(track).map_or(String::new(), |held| held.policy.version().to_owned());
         if before == policy.version() {
             return false;
         }
-        self.gate.metrics.policy_in_force(name, Some(before), policy.version());
-        tracing::info!(policy = name, version = policy.version(), before, rules = policy.rules().count(), "a changed policy is in force");
+        let held = Held::new(name, track, policy);
+        let policy = Arc::clone(&held.policy);
+        match (track, self.watched.canaries.get(name)) {
+            (Track::Stable, _) => rollout.stable = held,
+            (Track::Canary, Some(settings)) => {
+                rollout.canary = Some(Canary { held, percent: settings.percent, rollback: settings.rollback });
+            }
+            (Track::Canary, None) => return false,
+        }
+        let (track, version) = (track.as_str(), policy.version());
+        self.gate.metrics.policy_in_force(name, track, Some(&before), version);
+        tracing::info!(policy = name, track, version, before, rules = policy.rules().count(), "a changed policy is in force");
         true
+    }
+
+    /// Takes canaries back that do worse than the version beside them. True when there was one.
+    fn take_back(&mut self) -> bool {
+        let mut took = false;
+        for (name, rollout) in &mut self.policies {
+            let reason = self.windows.get(name).filter(|window| window.compares(rollout)).and_then(|window| window.reason(rollout));
+            if let Some(reason) = reason
+                && let Some(canary) = rollout.canary.take()
+            {
+                let version = canary.held.policy.version();
+                self.gate.metrics.policy_taken_back(name, version, reason);
+                tracing::error!(policy = name, version, reason, "the canary was taken back; it is tried again when its file changes");
+                took = true;
+            }
+            if self.windows.get(name).is_none_or(|window| window.is_over(rollout)) {
+                match Window::open(rollout) {
+                    Some(window) => self.windows.insert(name.clone(), window),
+                    None => self.windows.remove(name),
+                };
+            }
+        }
+        took
     }
 
     fn reload_keys(&mut self) {

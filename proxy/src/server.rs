@@ -5,7 +5,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::os::fd::IntoRawFd as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -25,11 +25,12 @@ use portcullis_guard_model::{Classifier, Scripted};
 use crate::admin::Admin;
 use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
-use crate::gate::{Gate, Policies, callers};
+use crate::gate::{Gate, callers};
 use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
 use crate::metrics::Metrics;
 use crate::reload::{self, Reload};
+use crate::rollout::{Canary, Held, Policies, Rollout, Track};
 use crate::upstream::Upstream;
 
 /// Most warnings of failing upstreams and guards per second.
@@ -44,11 +45,24 @@ const DRAIN_IDLE_LOOKS: u32 = 3;
 /// # Errors
 /// The first file that does not load, or the tests that fail.
 pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
-    let load = |(name, path): (&String, &PathBuf)| {
-        let policy = reload::load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`"))?;
-        Ok((name.clone(), Arc::new(policy)))
+    let load = |name: &str, track: Track, path: &Path| {
+        let word = if track == Track::Canary { ", its canary" } else { "" };
+        let policy = reload::load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
+        Ok::<_, anyhow::Error>(Held::new(name, track, policy))
     };
-    settings.policies.iter().map(load).collect()
+    let mut policies = Policies::new();
+    for (name, policy) in &settings.policies {
+        let stable = load(name, Track::Stable, &policy.path)?;
+        let canary = match &policy.canary {
+            None => None,
+            Some(canary) => {
+                let held = load(name, Track::Canary, &canary.path)?;
+                Some(Canary { held, percent: canary.percent, rollback: canary.rollback })
+            }
+        };
+        policies.insert(name.clone(), Rollout { stable, canary });
+    }
+    Ok(policies)
 }
 
 /// What has to be right before anything is bound; `check` asks the same.
@@ -191,8 +205,10 @@ impl Gateway {
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
         let metrics = Arc::new(Metrics::new()?);
-        for (name, policy) in &policies {
-            metrics.policy_in_force(name, None, policy.version());
+        for (name, rollout) in &policies {
+            for held in [Track::Stable, Track::Canary].into_iter().filter_map(|track| rollout.on(track)) {
+                metrics.policy_in_force(name, held.tally.track.as_str(), None, held.policy.version());
+            }
         }
         let (listen_address, admin_address) = (listen_on.address, admin_on.address);
         let gate = Arc::new(Gate {

@@ -65,6 +65,18 @@ async fn a_broken_file_is_named_with_its_line_and_the_reason() {
         ("a bad address", "gateway.yaml", CONFIG.replace("listen: 127.0.0.1:0", "listen: nowhere"), &["gateway.yaml", "1"]),
         ("no such policy", "gateway.yaml", CONFIG.replace("policy.yaml", "absent.yaml"), &["absent.yaml"]),
         ("no such upstream", "gateway.yaml", CONFIG.replace("\"*\": local", "\"*\": elsewhere"), &["gateway.yaml", "elsewhere"]),
+        (
+            "an unknown key of a policy",
+            "gateway.yaml",
+            CONFIG.replace("{ default: policy.yaml }", "{ default: { path: policy.yaml, canari: {} } }"),
+            &["gateway.yaml", "canari", "4"],
+        ),
+        (
+            "a share past all",
+            "gateway.yaml",
+            CONFIG.replace("{ default: policy.yaml }", "{ default: { path: policy.yaml, canary: { path: policy.yaml, percent: 101 } } }"),
+            &["gateway.yaml", "policies.default.canary.percent", "101"],
+        ),
         ("no keys setting", "gateway.yaml", CONFIG.replace("keys: keys.yaml\n", ""), &["gateway.yaml", "keys"]),
         ("a bad upstream", "gateway.yaml", CONFIG.replace("url: echo", "url: 'ftp://x'"), &["gateway.yaml", "ftp"]),
         ("a bad key hash", "keys.yaml", "keys:\n  - { id: a, sha256: zz, tenant: t }\n".into(), &["keys.yaml"]),

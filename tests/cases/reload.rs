@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use harness::{Backend, Gate, Gateway, Key, Metrics, Request, Script, Setup, canned, eventually_asked};
 use portcullis_audit::{Decision, Event};
+use serde_json::{Value, json};
 
 const REDACTS: &str = include_str!("../data/policy.yaml");
 const PACK: &str = include_str!("../data/pack.yaml");
@@ -217,4 +218,80 @@ async fn keys_are_read_again_and_broken_ones_are_not() {
     assert_eq!(gateway.say("hi").await.status(), 200);
     gateway.replace_file("keys.yaml", &keys.replace("\"revoked\": false", "\"revoked\": true"));
     eventually_asked("the key to be revoked", async || (gateway.say("hi").await.status() == 401).then_some(())).await;
+}
+
+/// A gateway with forty keys, half of them or so held to a canary that refuses prompts with personal data.
+async fn with_canary(backend: &Backend, rollback: Value) -> (Gateway, Vec<Key>) {
+    let keys: Vec<Key> = (0..40).map(|n| Key::named(&format!("key-{n}"))).collect();
+    let canary = json!({"path": "canary.yaml", "percent": 50, "rollback": rollback});
+    let policies = json!({"default": {"path": "policy.yaml", "canary": canary}});
+    let gateway = Setup::before(backend).keys(&keys).file("canary.yaml", &blocks()).set("policies", policies).start().await;
+    (gateway, keys)
+}
+
+/// The keys of which a prompt with personal data is refused.
+async fn refused<'k>(gateway: &Gateway, keys: &'k [Key]) -> Vec<&'k str> {
+    let mut refused = Vec::new();
+    for key in keys {
+        match gateway.exchange(&Request::chat(key, &canned::chat(MAIL))).await.status() {
+            200 => {}
+            403 => refused.push(key.id.as_str()),
+            other => panic!("{}: {other}", key.id),
+        }
+    }
+    refused
+}
+
+fn on_track(metrics: &Metrics, track: &str) -> Option<String> {
+    metrics
+        .samples("portcullis_policy_info")
+        .iter()
+        .find(|(labels, _)| labels["track"] == track)
+        .map(|(labels, _)| labels["version"].clone())
+}
+
+#[tokio::test]
+async fn a_canary_is_for_the_same_keys_always_and_its_version_is_on_record() {
+    let backend = Backend::start().await;
+    let (gateway, keys) = with_canary(&backend, json!({"block_rate_factor": 100})).await;
+    let chosen = refused(&gateway, &keys).await;
+    assert!((8..=32).contains(&chosen.len()), "about half of 40: {chosen:?}");
+    assert_eq!(refused(&gateway, &keys).await, chosen);
+    let metrics = gateway.metrics().await;
+    let (stable, canary) = (on_track(&metrics, "stable").expect("a version"), on_track(&metrics, "canary").expect("a version"));
+    for key in &keys {
+        let answer = gateway.exchange(&Request::chat(key, &canned::chat("hi"))).await;
+        let event = gateway.trail().answered(answer.head.request_id()).await.remove(0);
+        let expected = if chosen.contains(&key.id.as_str()) { &canary } else { &stable };
+        assert_eq!(&event.policy_version, expected, "{}", key.id);
+    }
+    let metrics = gateway.metrics().await;
+    let blocked = |track| metrics.sum("portcullis_policy_decisions_total", &[("track", track), ("decision", "block")]);
+    assert_eq!((blocked("stable"), blocked("canary")), (0.0, 2.0 * chosen.len() as f64));
+    // A changed key file and a changed policy leave everybody where they were.
+    let keys_text = std::fs::read_to_string(gateway.folder().join("keys.yaml")).expect("the key file");
+    gateway.replace_file("keys.yaml", &format!("{keys_text}\n"));
+    gateway.replace_file("policy.yaml", &REDACTS.replace("jailbreak: block", "jailbreak: flag"));
+    gateway.hang_up();
+    eventually_asked("another stable version", async || on_track(&gateway.metrics().await, "stable").filter(|now| *now != stable)).await;
+    assert_eq!(refused(&gateway, &keys).await, chosen);
+    assert_eq!(on_track(&gateway.metrics().await, "canary"), Some(canary));
+}
+
+#[tokio::test]
+async fn a_canary_that_refuses_far_more_is_taken_back_until_its_file_changes() {
+    let backend = Backend::start().await;
+    let (gateway, keys) = with_canary(&backend, json!({})).await;
+    let first = on_track(&gateway.metrics().await, "canary").expect("a version");
+    eventually_asked("the canary to be taken back", async || refused(&gateway, &keys).await.is_empty().then_some(())).await;
+    let metrics = gateway.metrics().await;
+    assert_eq!(metrics.sum("portcullis_policy_rollbacks_total", &[("policy", "default"), ("reason", "block_rate")]), 1.0);
+    assert_eq!(on_track(&metrics, "canary"), None);
+    let log = gateway.log();
+    assert!(log.lines().any(|line| line.contains("the canary was taken back") && line.contains(&first)), "{log}");
+    gateway.hang_up();
+    gateway.replace_file("canary.yaml", &REDACTS.replace("jailbreak: block", "jailbreak: flag"));
+    eventually_asked("another canary", async || on_track(&gateway.metrics().await, "canary").filter(|now| *now != first)).await;
+    assert!(refused(&gateway, &keys).await.is_empty());
+    assert_eq!(gateway.metrics().await.sum("portcullis_policy_rollbacks_total", &[]), 1.0);
 }

@@ -8,6 +8,7 @@ use anyhow::anyhow;
 use portcullis_policies::Policy;
 
 use crate::config::Settings;
+use crate::rollout::Track;
 use crate::server::preflight;
 
 use super::{say, say_error};
@@ -36,8 +37,9 @@ impl Check {
         let settings = Settings::load(&self.config)?;
         say(format!("{}: ok", self.config.display()))?;
         let mut failed = false;
-        for (name, path) in settings.policy_files() {
-            failed |= !self.policy(&name, path)?;
+        for (name, track, path) in settings.policy_files() {
+            let word = if track == Track::Canary { " (canary)" } else { "" };
+            failed |= !self.policy(&format!("`{name}`{word}"), path)?;
         }
         if failed {
             return Ok(ExitCode::FAILURE);
@@ -68,7 +70,7 @@ impl Check {
             ));
         }
         let state = if failures.is_empty() { "ok" } else { "FAILS its tests" };
-        say(format!("{}: policy `{name}` {} with {} rules: {state}", path.display(), policy.version(), policy.rules().count()))?;
+        say(format!("{}: policy {name} {} with {} rules: {state}", path.display(), policy.version(), policy.rules().count()))?;
         let oddities = policy.oddities();
         for odd in &oddities {
             say(format!("{}: {odd}", if self.strict { "error" } else { "note" }))?;
