@@ -19,6 +19,7 @@ mod policy_form;
 mod redact;
 mod resolve;
 mod scan;
+mod schema;
 #[cfg(test)]
 mod shipped;
 mod stream;
@@ -33,4 +34,5 @@ pub use explain::{ContextSeen, Demand, Fate, Seen};
 pub use lint::RuleFacts;
 pub use model::{Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Role, RuleInfo, Severity, Text, Unscreenable};
 pub use policy::{Policy, TestFailure};
+pub use schema::{PACK_SCHEMA, POLICY_SCHEMA};
 pub use stream::{Step, StreamScreen};

@@ -205,3 +205,12 @@ async fn a_check_tells_what_is_odd_and_stops_for_it_only_when_asked() {
     );
     assert_eq!(check(&["--strict"]).await.code, Some(1));
 }
+
+#[tokio::test]
+async fn the_schemas_are_printed() {
+    for (file, word) in [("policy", "threshold"), ("pack", "rules")] {
+        let ran = policy(&repository(), &["schema", file], "").await;
+        assert!(value(&ran)["properties"][word].is_object(), "{file}: {ran:?}");
+    }
+    assert_eq!(policy(&repository(), &["schema", "gateway"], "").await.code, Some(2));
+}

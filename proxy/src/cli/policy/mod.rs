@@ -4,6 +4,7 @@ mod diff;
 mod explain;
 mod junit;
 mod reference;
+mod schema;
 mod stored;
 mod test;
 
@@ -30,6 +31,8 @@ enum Command {
     Diff(diff::Diff),
     /// List every rule of a policy in Markdown
     Reference(reference::Reference),
+    /// Print the JSON Schema of policy or pack files
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -39,6 +42,7 @@ impl Policy {
             Command::Explain(command) => command.run(),
             Command::Diff(command) => command.run(),
             Command::Reference(command) => command.run(),
+            Command::Schema(command) => command.run(),
         }
     }
 }
