@@ -1,5 +1,5 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test check lint bench setup-test
+.PHONY: help run build test check lint bench reference setup-test
 
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -22,6 +22,9 @@ test: setup-test ## every test: units, properties, whole system, the OpenAI SDK
 lint:            ## clippy with the workspace's lints as errors, and formatting
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fmt --all --check
+
+reference: build ## docs/rules.md, the list of all rules
+	target/release/portcullis policy reference --policy policies/policy.yaml > docs/rules.md
 
 bench: build     ## the scanner's and the whole path's figures; prints tables
 	cargo bench --locked -p portcullis-benches --bench scan

@@ -12,6 +12,7 @@ use crate::choice::ChoiceForm;
 use crate::error::{Fault, PolicyError};
 use crate::file;
 use crate::lists::ListForms;
+use crate::load::Reading;
 use crate::model::{Category, Direction, Mode, Unscreenable};
 use crate::policy_form::{OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
 use crate::refuse::{LanguageForm, MessagesForm};
@@ -22,7 +23,6 @@ const DEPTH_MAX: usize = 8;
 /// One policy file, read.
 pub(crate) struct Source {
     pub path: Arc<Path>,
-    pub yaml: String,
     pub form: PolicyForm,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Placed<T> {
 }
 
 /// Reads a policy and all that it extends; the base comes first.
-pub(crate) fn sources(path: &Path) -> Result<Vec<Source>, PolicyError> {
+pub(crate) fn sources(path: &Path, reading: &mut Reading<'_>) -> Result<Vec<Source>, PolicyError> {
     let mut sources: Vec<Source> = Vec::new();
     let mut seen = HashSet::new();
     let mut next = path.to_path_buf();
@@ -64,12 +64,12 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>, PolicyError> {
                 return Err(last.fault(line, "extends", format!("more than {DEPTH_MAX} files deep")).into());
             }
         }
-        let yaml = read(&next, sources.last())?;
+        let yaml = read(reading, &next, sources.last())?;
         if let Ok(real) = next.canonicalize() {
             seen.insert(real);
         }
         let form: PolicyForm = file::from_yaml(&next, &yaml)?;
-        let source = Source { path: next.as_path().into(), yaml, form };
+        let source = Source { path: next.as_path().into(), form };
         let base = source.form.extends.as_ref().map(|base| source.beside(&base.value));
         sources.push(source);
         match base {
@@ -82,8 +82,8 @@ pub(crate) fn sources(path: &Path) -> Result<Vec<Source>, PolicyError> {
 }
 
 /// Reads a file; what is wrong with it is told where it is named.
-fn read(path: &Path, child: Option<&Source>) -> Result<String, PolicyError> {
-    file::read(path).map_err(|error| match (error, child) {
+fn read(reading: &mut Reading<'_>, path: &Path, child: Option<&Source>) -> Result<String, PolicyError> {
+    reading.read(path).map_err(|error| match (error, child) {
         (PolicyError::Unreadable { path, source }, Some(child)) if source.kind() == std::io::ErrorKind::NotFound => {
             let line = child.form.extends.as_ref().map_or(1, |extends| extends.referenced.line());
             child.fault(line, "extends", format!("there is no file {}", path.display())).into()
@@ -100,6 +100,8 @@ pub(crate) struct Settings {
     /// For requests and for responses.
     pub actions: [BTreeMap<Category, ChoiceForm>; 2],
     pub rules: BTreeMap<String, OverrideForm>,
+    /// Where each of them is written, for the last time.
+    pub rules_at: BTreeMap<String, (Arc<Path>, u64)>,
     pub redaction: RedactionForm,
     pub guard: Guard,
     pub lists: ListForms,
@@ -128,6 +130,7 @@ impl Settings {
             threshold: 0.5,
             actions: [BTreeMap::new(), BTreeMap::new()],
             rules: BTreeMap::new(),
+            rules_at: BTreeMap::new(),
             redaction: RedactionForm::default(),
             guard: Guard { flag_at: 0.7, block_at: 0.9, unavailable: Unavailable::Block },
             lists: ListForms::default(),
@@ -155,6 +158,7 @@ impl Settings {
         }
         for (id, own) in &form.rules {
             self.rules.entry(id.clone()).or_default().lay(&own.value);
+            self.rules_at.insert(id.clone(), (Arc::clone(&source.path), own.referenced.line()));
         }
         self.redaction.lay(&form.redaction);
         replace(&mut self.guard.flag_at, form.guard.flag_at);

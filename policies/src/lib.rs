@@ -7,9 +7,11 @@ mod canary;
 mod check;
 mod choice;
 mod compile;
+mod corpus;
 mod day;
 mod decide;
 mod error;
+mod explain;
 mod file;
 mod first;
 mod fold;
@@ -18,6 +20,7 @@ mod hold;
 mod inherit;
 #[cfg(test)]
 mod laws;
+mod lint;
 mod lists;
 mod literals;
 mod load;
@@ -31,6 +34,7 @@ mod redact;
 mod refuse;
 mod resolve;
 mod scan;
+mod schema;
 #[cfg(test)]
 mod shipped;
 mod stream;
@@ -42,9 +46,12 @@ mod view;
 mod words;
 
 pub use allowance::Allowance;
+pub use corpus::BENIGN;
 pub use day::Day;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
+pub use explain::{ContextSeen, Demand, Fate, Seen};
+pub use lint::RuleFacts;
 pub use lists::Notice;
 pub use model::{
     Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
@@ -52,4 +59,5 @@ pub use model::{
 pub use policy::{Policy, TestFailure};
 pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
 pub use refuse::Language;
+pub use schema::{PACK_SCHEMA, POLICY_SCHEMA};
 pub use stream::{Step, StreamScreen};

@@ -28,18 +28,52 @@ const EXAMPLE_SHOWN: usize = 80;
 /// Gives the value of an environment variable.
 pub(crate) type Variable<'v> = dyn Fn(&str) -> Option<Zeroizing<String>> + 'v;
 
-/// Loads a policy, what it extends, and the packs they name.
-pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, PolicyError> {
-    let sources = inherit::sources(path)?;
-    let mut faults: Vec<Fault> = sources.iter().flat_map(written).collect();
-    let mut hash = Sha256::new();
-    for source in sources.iter().rev() {
-        absorb(&mut hash, &source.yaml);
+/// The files a policy is made of, as they are read: their names in order, and the version that their bytes make.
+pub(crate) struct Reading<'a> {
+    files: &'a mut Vec<PathBuf>,
+    hash: Sha256,
+}
+
+impl<'a> Reading<'a> {
+    /// Nothing read; `files` is emptied, and names every file that is asked for from now on, also one that cannot be read.
+    pub(crate) fn new(files: &'a mut Vec<PathBuf>) -> Self {
+        files.clear();
+        Self { files, hash: Sha256::new() }
     }
+
+    /// Reads one file. It enters the version with its length, so that no two lists of files give the same bytes.
+    pub(crate) fn read(&mut self, path: &Path) -> Result<String, PolicyError> {
+        self.files.push(path.to_path_buf());
+        let text = file::read(path)?;
+        self.hash.update((text.len() as u64).to_le_bytes());
+        self.hash.update(text.as_bytes());
+        Ok(text)
+    }
+
+    /// Returns the version of what was read: the first 16 hex digits of SHA-256.
+    pub(crate) fn version(self) -> String {
+        hex::encode(self.hash.finalize())[..16].to_owned()
+    }
+}
+
+/// Returns the version that the files have now; none when one of them cannot be read.
+pub(crate) fn version_of(files: &[PathBuf]) -> Option<String> {
+    let mut read = Vec::with_capacity(files.len());
+    let mut reading = Reading::new(&mut read);
+    for file in files {
+        reading.read(file).ok()?;
+    }
+    Some(reading.version())
+}
+
+/// Loads a policy, what it extends, and the packs they name. `files` becomes the list of files it was looked for in.
+pub(crate) fn load(path: &Path, files: &mut Vec<PathBuf>, variable: &Variable<'_>) -> Result<Policy, PolicyError> {
+    let mut reading = Reading::new(files);
+    let sources = inherit::sources(path, &mut reading)?;
+    let mut faults: Vec<Fault> = sources.iter().flat_map(written).collect();
     let mut rules = Vec::new();
     for path in packs(&sources, &mut faults) {
-        let yaml = file::read(&path)?;
-        absorb(&mut hash, &yaml);
+        let yaml = reading.read(&path)?;
         rules.extend(pack::parse(&path, &yaml, &mut faults).map_err(file::hinted)?);
     }
     let settings = Settings::new(&sources);
@@ -57,8 +91,8 @@ pub(crate) fn load(path: &Path, variable: &Variable<'_>) -> Result<Policy, Polic
     if !faults.is_empty() {
         return Err(PolicyError::Faults(faults));
     }
-    let version = hex::encode(hash.finalize())[..16].to_owned();
-    Policy::new(Loaded { settings, engine, version, key, lists, own_actions })
+    let version = reading.version();
+    Policy::new(Loaded { settings, engine, version, files: files.clone(), key, lists, own_actions })
         .map_err(|reason| PolicyError::Faults(vec![fault(path, 1, "packs", reason)]))
 }
 
@@ -102,12 +136,6 @@ impl From<Fault> for PolicyError {
 
 fn fault(path: &Path, line: u64, subject: &str, reason: String) -> Fault {
     Fault { path: path.to_path_buf(), line, subject: subject.to_owned(), reason }
-}
-
-/// Adds a file to the version, with its length, so that no two lists of files give the same bytes.
-fn absorb(hash: &mut Sha256, text: &str) {
-    hash.update((text.len() as u64).to_le_bytes());
-    hash.update(text.as_bytes());
 }
 
 /// Checks what the classifier's scores mean together.
@@ -298,7 +326,7 @@ mod tests {
             "SHORT_KEY" => Some(Zeroizing::new("0123".to_owned())),
             _ => None,
         };
-        match load(&path, &variable) {
+        match load(&path, &mut Vec::new(), &variable) {
             Ok(_) => String::new(),
             Err(error) => error.to_string().replace(&format!("{}/", folder.path().display()), ""),
         }
@@ -397,7 +425,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let loaded = load(&folder.path().join(files[0].0), &|_| None);
+        let loaded = load(&folder.path().join(files[0].0), &mut Vec::new(), &|_| None);
         loaded.map_err(|error| error.to_string().replace(&format!("{}/", folder.path().display()), ""))
     }
 
@@ -481,6 +509,24 @@ tests: [{ name: bravo leaves redacted, text: bravo, expect: redact, rules: [B] }
             let error = family(&files).unwrap_err();
             assert!(error.starts_with(expected), "{error}");
         }
+    }
+
+    #[test]
+    fn the_files_are_known_and_so_is_a_change_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, pack) = (folder.path().join("policy.yaml"), folder.path().join("p.yaml"));
+        std::fs::write(&path, POLICY).unwrap();
+        let mut files = Vec::new();
+        assert!(load(&path, &mut files, &|_| None).is_err());
+        assert_eq!(files, [path.clone(), pack.clone()], "also the one that is not there");
+        std::fs::write(&pack, rule("pattern: 'abc\\d'")).unwrap();
+        let policy = load(&path, &mut files, &|_| None).unwrap();
+        assert_eq!(policy.files(), [path, pack.clone()]);
+        assert!(policy.is_current());
+        std::fs::write(&pack, rule("pattern: 'ab[c]\\d'")).unwrap();
+        assert!(!policy.is_current());
+        std::fs::remove_file(&pack).unwrap();
+        assert!(!policy.is_current());
     }
 
     #[test]

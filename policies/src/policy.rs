@@ -26,6 +26,8 @@ use crate::view::Views;
 pub struct Policy {
     settings: Settings,
     version: String,
+    /// The policy file and everything it names, in the order of the version.
+    files: Vec<PathBuf>,
     engine: Engine,
     /// For each rule, what the policy says of it.
     plans: Vec<Plan>,
@@ -85,6 +87,7 @@ pub(crate) struct Loaded {
     pub lists: Lists,
     /// What the policy's own rules do, where nothing else is said, by their ids.
     pub own_actions: HashMap<String, Action>,
+    pub files: Vec<PathBuf>,
 }
 
 /// One of the policy's own tests that did not come out as written.
@@ -116,7 +119,15 @@ impl Policy {
     /// # Errors
     /// Everything wrong with the files, each with file, line, rule and reason.
     pub fn load(path: &Path) -> Result<Policy, PolicyError> {
-        Self::load_with(path, &|name| std::env::var(name).ok().map(Zeroizing::new))
+        Self::load_noting(path, &mut Vec::new())
+    }
+
+    /// The same; `files` becomes the list of files that were read or looked for, also where the policy does not load.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn load_noting(path: &Path, files: &mut Vec<PathBuf>) -> Result<Policy, PolicyError> {
+        load::load(path, files, &|name| std::env::var(name).ok().map(Zeroizing::new))
     }
 
     /// Does the same with other surroundings: `variable` gives the value of an environment variable.
@@ -124,15 +135,27 @@ impl Policy {
     /// # Errors
     /// As [`Policy::load`].
     pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<Zeroizing<String>>) -> Result<Policy, PolicyError> {
-        load::load(path, variable)
+        load::load(path, &mut Vec::new(), variable)
+    }
+
+    /// Returns whether the files still are what was loaded, byte for byte.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        load::version_of(&self.files).is_some_and(|version| version == self.version)
+    }
+
+    /// Returns the policy file and the files it names.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     pub(crate) fn new(loaded: Loaded) -> Result<Policy, String> {
-        let Loaded { settings, engine, version, key, lists, own_actions } = loaded;
+        let Loaded { settings, engine, version, files, key, lists, own_actions } = loaded;
         let plans: Vec<Plan> =
             engine.rules.iter().map(|rule| Plan::new(&settings, &rule.info, own_actions.get(&rule.info.id).copied())).collect();
         let floors = Default::default();
-        let mut policy = Policy { settings, version, engine, plans, floors, key, lists, holds: [OnceLock::new(), OnceLock::new()] };
+        let mut policy = Policy { settings, version, files, engine, plans, floors, key, lists, holds: [OnceLock::new(), OnceLock::new()] };
         policy.floors = Direction::ALL.map(|direction| Role::ALL.map(|role| policy.floors_of(direction, role)));
         // Answers stream: refuse now what could only be found out then.
         let hold = policy.build_hold(Direction::Response)?;
@@ -177,6 +200,11 @@ impl Policy {
             }
         }
         failures
+    }
+
+    /// Returns the policy's own tests: name and line of each.
+    pub fn tests(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.settings.tests.iter().map(|test| (test.value.name.as_str(), test.line))
     }
 
     /// Returns the policy's name.
@@ -304,7 +332,27 @@ impl Policy {
     }
 
     fn action(&self, asked: &Asked<'_>, candidate: &Candidate) -> Action {
-        self.plans[candidate.rule].cases[asked.direction as usize].action(asked.role, candidate.score)
+        self.action_of(asked.direction, asked.role, candidate)
+    }
+
+    /// The rules, for whoever explains them.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the rules that the policy says something of their own about, each with its file and line.
+    pub(crate) fn overridden(&self) -> impl Iterator<Item = (&str, &Path, u64)> {
+        self.settings.rules_at.iter().map(|(id, (path, line))| (id.as_str(), path.as_ref(), *line))
+    }
+
+    /// Returns the least score that a rule's finding must have.
+    pub(crate) fn threshold_of(&self, rule: usize) -> f32 {
+        self.plans[rule].threshold
+    }
+
+    /// Returns what is done about a candidate in a text of this direction and role.
+    pub(crate) fn action_of(&self, direction: Direction, role: Role, candidate: &Candidate) -> Action {
+        self.plans[candidate.rule].cases[direction as usize].action(role, candidate.score)
     }
 
     fn floors_of(&self, direction: Direction, role: Role) -> Vec<f32> {

@@ -92,6 +92,11 @@ impl Engine {
         Self { rules, matchers, context, keywords, scratches }
     }
 
+    /// Returns floors with which every rule looks and everything it finds is taken.
+    pub(crate) fn floors(&self) -> Vec<f32> {
+        vec![0.0; self.rules.len()]
+    }
+
     /// Forgets what was learnt from texts so far, as after the examples: each of them met states that other texts hardly meet.
     pub(crate) fn forget(&mut self) {
         self.scratches = scratches(&self.matchers);

@@ -30,6 +30,7 @@ use crate::pipeline::{self, Halt};
 use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond;
+use crate::rollout::{Held, Policies, Tally};
 use crate::upstream::Upstream;
 use crate::vault::Vault;
 
@@ -38,25 +39,25 @@ const INLINE_BYTES_MAX: usize = 64 << 10;
 /// Streams that one HTTP/2 connection may have open.
 const H2_STREAMS_MAX: u32 = 100;
 
-/// One key and what belongs to it.
+/// One key and what belongs to it. A request takes one `Caller` when its key is checked and keeps it to its end: whatever is put in
+/// force meanwhile, it is held to one policy.
 pub struct Caller {
     /// The key's record.
     pub record: KeyRecord,
     /// The policy its requests are held to.
     pub policy: Arc<Policy>,
+    /// What is counted of that version of it.
+    pub tally: Arc<Tally>,
     /// Its limits.
-    pub limits: KeyLimits,
+    pub limits: Arc<KeyLimits>,
 }
 
 /// The keys in force.
 pub type Callers = KeyTable<Arc<Caller>>;
 
-/// All policies by name.
-pub type Policies = BTreeMap<String, Arc<Policy>>;
-
 /// Everything that outlives a request.
 pub struct Gate {
-    /// The keys in force; replaced whole when the key file changes.
+    /// The keys in force; replaced whole when the key file or a policy changes.
     pub callers: RwLock<Arc<Callers>>,
     /// The upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
@@ -93,12 +94,24 @@ pub struct Gate {
 pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) -> Callers {
     let old: BTreeMap<&str, &Arc<Caller>> =
         before.map(|table| table.values().map(|caller| (caller.record.id.as_str(), caller)).collect()).unwrap_or_default();
-    KeyTable::new(file, |key| match old.get(key.id.as_str()) {
-        Some(caller) if caller.record == *key => Some(Arc::clone(caller)),
-        _ => {
-            let policy = Arc::clone(policies.get(&key.policy)?);
-            Some(Arc::new(Caller { record: key.clone(), policy, limits: KeyLimits::new(key) }))
+    KeyTable::new(file, |key| {
+        let Held { policy, tally } = policies.get(&key.policy)?.held(&key.id).clone();
+        let limits = match old.get(key.id.as_str()) {
+            Some(caller) if caller.record == *key => Arc::clone(&caller.limits),
+            _ => Arc::new(KeyLimits::new(key)),
+        };
+        Some(Arc::new(Caller { record: key.clone(), policy, tally, limits }))
+    })
+}
+
+/// The same callers with the same limits, held to what `policies` says now.
+pub fn held_to(policies: &Policies, before: &Callers) -> Callers {
+    before.map(|caller| match policies.get(&caller.record.policy).map(|rollout| rollout.held(&caller.record.id)) {
+        Some(held) if !Arc::ptr_eq(&held.policy, &caller.policy) => {
+            let (Held { policy, tally }, limits) = (held.clone(), Arc::clone(&caller.limits));
+            Arc::new(Caller { record: caller.record.clone(), policy, tally, limits })
         }
+        _ => Arc::clone(caller),
     })
 }
 

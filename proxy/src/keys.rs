@@ -210,6 +210,11 @@ impl<T> KeyTable<T> {
         bool::from(stored.ct_eq(&digest)).then_some(value)
     }
 
+    /// The same keys, with what `make` gives for what was kept.
+    pub fn map(&self, mut make: impl FnMut(&T) -> T) -> Self {
+        Self { by_digest: self.by_digest.iter().map(|(digest, kept)| (*digest, make(kept))).collect() }
+    }
+
     /// What is kept for every key.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.by_digest.values()

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 /// Seconds: from ten microseconds, where a screened kilobyte lies, to a slow model.
@@ -59,6 +60,12 @@ pub struct Metrics {
     upstream_up: GaugeVec,
     upstream_results: IntCounterVec,
     failed_open: IntCounterVec,
+    policy_info: IntGaugeVec,
+    policy_reloads: IntCounterVec,
+    policy_reload_failures: IntCounterVec,
+    policy_rollbacks: IntCounterVec,
+    policy_decisions: IntCounterVec,
+    policy_screen: CounterVec,
     /// Requests being served.
     pub in_flight: IntGauge,
     /// Panics caught.
@@ -134,6 +141,16 @@ impl Metrics {
         registry.register(Box::new(commit_seconds.clone()))?;
         let failed_open =
             counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?;
+        let policy_info = IntGaugeVec::new(
+            Opts::new("portcullis_policy_info", "1 for the version of a policy that is in force"),
+            &["policy", "track", "version"],
+        )?;
+        registry.register(Box::new(policy_info.clone()))?;
+        let policy_screen = CounterVec::new(
+            Opts::new("portcullis_policy_screen_seconds_total", "Time spent screening prompts, by version of the policy"),
+            &["policy", "track"],
+        )?;
+        registry.register(Box::new(policy_screen.clone()))?;
         // There from the start, so that an alert on it has a zero to rise from.
         failed_open.with_label_values(&["guard"]);
         Ok(Self {
@@ -152,6 +169,20 @@ impl Metrics {
                 &["upstream", "result"],
             )?,
             failed_open,
+            policy_info,
+            policy_reloads: counters("portcullis_policy_reloads_total", "Changed policies put in force", &["policy"])?,
+            policy_reload_failures: counters(
+                "portcullis_policy_reload_failures_total",
+                "Changed policies that did not load; the one before stayed in force",
+                &["policy"],
+            )?,
+            policy_rollbacks: counters("portcullis_policy_rollbacks_total", "Canary policies taken back", &["policy", "reason"])?,
+            policy_decisions: counters(
+                "portcullis_policy_decisions_total",
+                "Decisions by version of the policy",
+                &["policy", "track", "decision"],
+            )?,
+            policy_screen,
             in_flight: gauge("portcullis_requests_in_flight", "Requests being served")?,
             panics: counter("portcullis_panics_total", "Requests ended by a broken promise of our own")?,
             memory_in_use: gauge("portcullis_memory_budget_bytes_in_use", "Bytes of the memory budget in use")?,
@@ -228,6 +259,39 @@ impl Metrics {
     pub fn vault_holds(&self, conversations: usize, bytes: usize) {
         self.vault_conversations.set(i64::try_from(conversations).unwrap_or(i64::MAX));
         self.vault_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Notes which version of a policy is in force. Policy names come from the configuration; of versions only the present one is kept.
+    pub fn policy_in_force(&self, policy: &str, track: &str, before: Option<&str>, version: &str) {
+        match before {
+            // Both counters are there from the start, so that an alert on them has a zero to rise from.
+            None => {
+                self.policy_reloads.with_label_values(&[policy]);
+                self.policy_reload_failures.with_label_values(&[policy]);
+            }
+            Some(before) => {
+                let _ = self.policy_info.remove_label_values(&[policy, track, before]);
+                self.policy_reloads.with_label_values(&[policy]).inc();
+            }
+        }
+        self.policy_info.with_label_values(&[policy, track, version]).set(1);
+    }
+
+    /// Notes that a canary was taken back.
+    pub fn policy_taken_back(&self, policy: &str, version: &str, reason: &str) {
+        let _ = self.policy_info.remove_label_values(&[policy, "canary", version]);
+        self.policy_rollbacks.with_label_values(&[policy, reason]).inc();
+    }
+
+    /// Counts a decision for its version of the policy.
+    pub fn decided(&self, policy: &str, track: &str, decision: &str, screen_micros: u64) {
+        self.policy_decisions.with_label_values(&[policy, track, decision]).inc();
+        self.policy_screen.with_label_values(&[policy, track]).inc_by(screen_micros as f64 / 1e6);
+    }
+
+    /// Counts a changed policy that did not load.
+    pub fn policy_reload_failed(&self, policy: &str) {
+        self.policy_reload_failures.with_label_values(&[policy]).inc();
     }
 
     /// Takes over the audit store's own numbers.

@@ -92,6 +92,7 @@ fn authenticate(gate: &Gate, session: &ServerSession, ledger: &mut Ledger) -> Re
     caller.record.tenant.clone_into(&mut ledger.event.tenant);
     caller.record.id.clone_into(&mut ledger.event.key_id);
     ledger.policy(&caller.policy);
+    ledger.tally(&caller.tally);
     Ok(caller)
 }
 

@@ -15,6 +15,7 @@ use portcullis_policies::{Action, Decision, Direction, Finding, Mode, ModelSigna
 
 use crate::metrics::{Metrics, Stage};
 use crate::reply::No;
+use crate::rollout::Tally;
 
 /// What an answer's usage says, or our estimate of it.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,7 @@ pub struct Ledger {
     pub event: Event,
     completion: Option<Event>,
     findings: Findings,
+    tally: Option<Arc<Tally>>,
     route: &'static str,
     began: Instant,
     done: bool,
@@ -46,7 +48,17 @@ impl Ledger {
         metrics.in_flight.inc();
         let mut event = Event::new(Kind::Rejected, request_id);
         event.client_addr = client_addr;
-        Self { store, metrics, event, completion: None, findings: Findings::default(), route: "none", began: Instant::now(), done: false }
+        Self {
+            store,
+            metrics,
+            event,
+            completion: None,
+            findings: Findings::default(),
+            tally: None,
+            route: "none",
+            began: Instant::now(),
+            done: false,
+        }
     }
 
     /// Notes the route.
@@ -63,6 +75,11 @@ impl Ledger {
             Mode::Enforce => AuditMode::Enforce,
             Mode::Monitor => AuditMode::Monitor,
         });
+    }
+
+    /// Notes where the decision is counted for its version of the policy.
+    pub fn tally(&mut self, tally: &Arc<Tally>) {
+        self.tally = Some(Arc::clone(tally));
     }
 
     /// Notes what was found in one text.
@@ -123,6 +140,11 @@ impl Ledger {
         }
         self.event.findings = self.findings.take(&self.metrics);
         let refused = decision.action == Action::Block;
+        if let (Some(tally), Some(bytes)) = (&self.tally, self.event.text_bytes) {
+            let micros = self.event.latencies_us.screen_rules.unwrap_or_default();
+            tally.count(refused, bytes, micros);
+            self.metrics.decided(&tally.policy, tally.track.as_str(), action(decision.action).as_str(), micros);
+        }
         if refused {
             "blocked".clone_into(&mut self.event.outcome);
         } else {

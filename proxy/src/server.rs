@@ -1,13 +1,13 @@
 //! Putting the gate together and running it: listeners, services, signals.
 //!
-//! SIGTERM stops gracefully (running requests get the shutdown time), SIGINT at once.
+//! SIGTERM stops gracefully (running requests get the shutdown time), SIGINT at once, SIGHUP has the files read again.
 
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroU32;
 use std::os::fd::IntoRawFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
@@ -21,22 +21,21 @@ use pingora::services::listening::Service;
 use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
 use portcullis_audit::{Store, StoreOptions};
 use portcullis_guard_model::{Classifier, Scripted};
-use portcullis_policies::Policy;
 
 use crate::admin::Admin;
 use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
-use crate::gate::{Gate, Policies, callers};
+use crate::gate::{Gate, callers};
 use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
 use crate::metrics::Metrics;
+use crate::reload::{self, Reload};
+use crate::rollout::{Canary, Held, Policies, Rollout, Track};
 use crate::upstream::Upstream;
 use crate::vault::Vault;
 
 /// Most warnings of failing upstreams and guards per second.
 const WARNINGS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
-/// How often the key file is looked at.
-const KEY_FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a stopping gateway looks whether it is idle, and how often in a row it must be: a request may stand between its
 /// connection's acceptance and its first count.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(25);
@@ -47,22 +46,22 @@ const DRAIN_IDLE_LOOKS: u32 = 3;
 /// # Errors
 /// The first file that does not load, or the tests that fail.
 pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
+    let load = |name: &str, track: Track, path: &Path| {
+        let word = if track == Track::Canary { ", its canary" } else { "" };
+        let policy = reload::load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
+        Ok::<_, anyhow::Error>(Held::new(name, track, policy))
+    };
     let mut policies = Policies::new();
-    for (name, path) in &settings.policies {
-        let policy = Policy::load(path).with_context(|| format!("policy `{name}`"))?;
-        let failures = policy.run_tests();
-        if let Some(first) = failures.first() {
-            return Err(anyhow!(
-                "policy `{name}`: {}: line {}: test `{}`: expected {}, got {} ({} of its tests fail; `portcullis check` lists them)",
-                path.display(),
-                first.line,
-                first.name,
-                first.expected,
-                first.got,
-                failures.len()
-            ));
-        }
-        policies.insert(name.clone(), Arc::new(policy));
+    for (name, policy) in &settings.policies {
+        let stable = load(name, Track::Stable, &policy.path)?;
+        let canary = match &policy.canary {
+            None => None,
+            Some(canary) => {
+                let held = load(name, Track::Canary, &canary.path)?;
+                Some(Canary { held, percent: canary.percent, rollback: canary.rollback })
+            }
+        };
+        policies.insert(name.clone(), Rollout { stable, canary });
     }
     Ok(policies)
 }
@@ -108,7 +107,7 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
 }
 
 /// The first valid key whose policy does not exist.
-fn stray(file: &KeyFile, policies: &Policies) -> Option<(String, String)> {
+pub(crate) fn stray(file: &KeyFile, policies: &Policies) -> Option<(String, String)> {
     let stray = file.keys.iter().find(|key| !key.revoked && !policies.contains_key(&key.policy))?;
     Some((stray.id.clone(), stray.policy.escape_debug().to_string()))
 }
@@ -185,6 +184,9 @@ impl Gateway {
     /// # Errors
     /// Whatever stops a start: a broken policy, pack or key file, a taken port, a store that another gateway has.
     pub fn build(settings: Settings) -> anyhow::Result<Self> {
+        // From here on SIGHUP is a word and no longer the end of the process.
+        let hangup = reload::hangup()?;
+        let watched = reload::Watched::new(&settings);
         let Checked { policies, keys } = preflight(&settings)?;
         let table = callers(&keys, &policies, None);
         let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
@@ -204,6 +206,11 @@ impl Gateway {
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
         let metrics = Arc::new(Metrics::new()?);
+        for (name, rollout) in &policies {
+            for held in [Track::Stable, Track::Canary].into_iter().filter_map(|track| rollout.on(track)) {
+                metrics.policy_in_force(name, held.tally.track.as_str(), None, held.policy.version());
+            }
+        }
         let (listen_address, admin_address) = (listen_on.address, admin_on.address);
         let gate = Arc::new(Gate {
             callers: RwLock::new(Arc::new(table)),
@@ -231,7 +238,7 @@ impl Gateway {
             server.add_service(listen("echo", Echo, bound, None, 1));
         }
         server.add_service(background_service("drain", Drain { gate: Arc::clone(&gate), patience: settings.timeouts.shutdown }));
-        server.add_service(background_service("keys", KeyWatch { gate, policies, path: settings.keys }));
+        server.add_service(background_service("reload", Reload { gate, policies, watched, hangup }));
         Ok(Self { server, store, listen: listen_address, admin: admin_address })
     }
 
@@ -292,47 +299,6 @@ fn conf(shutdown: &Duration, threads: usize) -> ServerConf {
     }
 }
 
-/// Puts a changed key file in force, and keeps the old one when the new one is broken.
-struct KeyWatch {
-    gate: Arc<Gate>,
-    policies: Policies,
-    path: PathBuf,
-}
-
-#[async_trait]
-impl BackgroundService for KeyWatch {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let mut known = stamp(&self.path);
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(KEY_FILE_INTERVAL) => {}
-                _ = shutdown.changed() => return,
-            }
-            let now = stamp(&self.path);
-            if now == known {
-                continue;
-            }
-            known = now;
-            let before = self.gate.callers();
-            match KeyFile::load(&self.path) {
-                Ok(file) => {
-                    if let Some((key, policy)) = stray(&file, &self.policies) {
-                        // Only such keys are refused: a revocation in the same file must not wait for them.
-                        self.gate.metrics.key_reload_failures.inc();
-                        tracing::error!(key, policy, "a key names a policy that does not exist; it is refused, the others are in force");
-                    }
-                    self.gate.replace_callers(callers(&file, &self.policies, Some(&before)));
-                    tracing::info!("the key file changed; its keys are in force");
-                }
-                Err(error) => {
-                    self.gate.metrics.key_reload_failures.inc();
-                    tracing::error!(error = %format!("{:#}", anyhow!(error)), "the key file changed and is broken; the old keys stay in force");
-                }
-            }
-        }
-    }
-}
-
 /// Ends the process when it was told to stop and the last running request has ended.
 struct Drain {
     gate: Arc<Gate>,
@@ -361,11 +327,6 @@ impl BackgroundService for Drain {
         }
         std::process::exit(0);
     }
-}
-
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 const _: fn() = || {

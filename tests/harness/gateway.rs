@@ -139,6 +139,18 @@ impl Gateway {
         soon("the gateway to stop after SIGTERM", self.child.wait()).await.expect("a child to wait for")
     }
 
+    /// Tells it to read its files again (SIGHUP).
+    pub fn hang_up(&self) {
+        signal(self.pid(), libc::SIGHUP);
+    }
+
+    /// Puts another text in the place of a file of its folder, at once, as editors and configuration managers do.
+    pub fn replace_file(&self, name: &str, text: &str) {
+        let next = self.folder().join(format!("{name}.next"));
+        std::fs::write(&next, text).unwrap_or_else(|error| panic!("{}: {error}", next.display()));
+        std::fs::rename(&next, self.folder().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+
     /// Kills it (SIGKILL) and waits until it is gone.
     pub async fn kill(&mut self) {
         soon("the gateway to be killed", self.child.kill()).await.expect("a child to kill");

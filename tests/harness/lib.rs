@@ -28,4 +28,4 @@ pub use request::Request;
 pub use script::{Gate, Script};
 pub use setup::{Setup, repository};
 pub use sse::{Ending, Event, Streamed};
-pub use wait::{PATIENCE, eventually, soon, within};
+pub use wait::{PATIENCE, eventually, eventually_asked, soon, within};

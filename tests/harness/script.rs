@@ -21,6 +21,11 @@ impl Gate {
         self.0.send_replace(true);
     }
 
+    /// Whether it is open.
+    pub fn is_open(&self) -> bool {
+        *self.0.borrow()
+    }
+
     pub(crate) async fn passed(&self) {
         let mut state = self.0.subscribe();
         let open = state.wait_for(|open| *open).await;

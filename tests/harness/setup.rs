@@ -15,6 +15,7 @@ pub struct Setup {
     pub(crate) keys: Vec<Key>,
     policy: PolicySource,
     pub(crate) environment: Vec<(String, String)>,
+    files: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ impl Setup {
             "log": "debug",
         });
         let policy = include_str!("../data/policy.yaml").to_owned();
-        Self { config, keys: vec![Key::named("demo")], policy: PolicySource::Text(policy), environment: Vec::new() }
+        Self { config, keys: vec![Key::named("demo")], policy: PolicySource::Text(policy), environment: Vec::new(), files: Vec::new() }
     }
 
     /// Sets one value of `gateway.yaml`, its path written with dots: `limits.body_bytes`.
@@ -82,6 +83,12 @@ impl Setup {
         self
     }
 
+    /// Puts a file more into the gateway's folder.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Sets an environment variable of the gateway.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
@@ -102,6 +109,9 @@ impl Setup {
                 write(folder, "pack.yaml", include_str!("../data/pack.yaml"));
             }
             PolicySource::File(path) => config["policies"]["default"] = json!(path),
+        }
+        for (name, text) in &self.files {
+            write(folder, name, text);
         }
         let entries: Vec<&Value> = self.keys.iter().map(Key::entry).collect();
         // JSON is YAML, so no writer of YAML is needed here.

@@ -3,8 +3,10 @@
 mod audit;
 mod check;
 mod key;
+mod policy;
 mod scan;
 mod serve;
+mod texts;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,8 @@ enum Command {
     Check(check::Check),
     /// Screen texts: JSON lines {"id","text"} on standard input, JSON lines with decision and findings on standard output
     Scan(scan::Scan),
+    /// Test, explain and compare policies
+    Policy(policy::Policy),
     /// Make, list and revoke the keys of callers
     Key(key::Key),
     /// Read the audit trail
@@ -39,6 +43,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Check(command) => command.run(),
             Command::Scan(command) => command.run(),
+            Command::Policy(command) => command.run(),
             Command::Key(command) => command.run(),
             Command::Audit(command) => command.run(),
         };

@@ -1,99 +1,93 @@
 //! `portcullis scan`: the policy over JSON lines, without a gateway.
 
-use std::io::{BufRead as _, Write as _};
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use portcullis_policies::{Decision, Direction, Encoding, Finding, ModelSignal, Outcome, Policy, Role, Text, decide};
-use serde::Deserialize;
+use portcullis_policies::{Decision, Finding, ModelSignal, Outcome, Policy, decide};
 use serde_json::{Value, json};
+
+use super::texts::{Line, Texts, Way, cores};
 
 /// Screen texts.
 #[derive(Debug, clap::Args)]
 pub struct Scan {
+    /// JSON lines {"id","text","role"}; standard input when absent
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
     /// The policy file
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
-    /// Which way the texts go
-    #[arg(long, value_parser = ["request", "response"], default_value = "request")]
-    direction: String,
-    /// Who speaks in them, unless a line says so itself
-    #[arg(long, value_parser = ["user", "system", "assistant", "tool"], default_value = "user")]
-    role: String,
+    #[command(flatten)]
+    way: Way,
     /// Leave the guard model out
     #[arg(long)]
     no_guard: bool,
-}
-
-#[derive(Deserialize)]
-struct Line {
-    #[serde(default)]
-    id: Value,
-    text: String,
-    #[serde(default)]
-    role: Option<String>,
+    /// Add to each finding the text it matched; the output then holds what the policy keeps out of logs
+    #[arg(long)]
+    show: bool,
+    /// How many threads work [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
 }
 
 impl Scan {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let policy = Policy::load(&self.policy)?;
-        let direction = if self.direction == "response" { Direction::Response } else { Direction::Request };
-        let input = std::io::stdin().lock();
-        let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-        for (number, line) in input.split(b'\n').enumerate() {
-            let line = line.context("standard input")?;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            let line: Line = serde_json::from_slice(&line)
-                .with_context(|| format!("standard input, line {}: expected {{\"id\", \"text\"}}", number + 1))?;
-            let verdict = self.scan(&policy, direction, &line);
-            if let Err(e) = writeln!(output, "{verdict}") {
-                // Whoever read the output has had enough.
-                return if e.kind() == std::io::ErrorKind::BrokenPipe { Ok(ExitCode::SUCCESS) } else { Err(e.into()) };
-            }
-        }
-        output.flush()?;
+        let texts = Texts::open(self.file.as_ref())?;
+        let output = RefCell::new(std::io::BufWriter::new(std::io::stdout().lock()));
+        let (way, show) = (self.way, self.show);
+        texts.each(
+            self.threads.unwrap_or_else(cores),
+            move |line| scanned(&policy, way, show, &line).to_string(),
+            |_, verdict| written(writeln!(output.borrow_mut(), "{verdict}")),
+            || written(output.borrow_mut().flush()),
+        )?;
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    fn scan(&self, policy: &Policy, direction: Direction, line: &Line) -> Value {
-        let text =
-            Text { role: role(line.role.as_deref().unwrap_or(&self.role)), encoding: Encoding::Plain, redactable: true, text: &line.text };
-        let findings = policy.screen(direction, &text);
-        let decision = decide(policy, &[text], std::slice::from_ref(&findings), &ModelSignal::Skipped);
-        verdict(line, &findings, &decision)
+/// Whoever reads the output may have had enough of it; that is no error.
+fn written(result: std::io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        result => Ok(result?),
     }
 }
 
-fn role(name: &str) -> Role {
-    match name {
-        "system" => Role::System,
-        "assistant" => Role::Assistant,
-        "tool" => Role::Tool,
-        _ => Role::User,
-    }
+fn scanned(policy: &Policy, way: Way, show: bool, line: &Line) -> Value {
+    let text = line.text(way);
+    let findings = policy.screen(way.direction, &text);
+    let decision = decide(policy, &[text], std::slice::from_ref(&findings), &ModelSignal::Skipped);
+    verdict(line, show, &findings, &decision)
 }
 
-fn verdict(line: &Line, findings: &[Finding], decision: &Decision) -> Value {
-    let list: Vec<Value> = findings
-        .iter()
-        .map(|finding| {
-            json!({
-                "rule": finding.rule.id,
-                "category": finding.rule.category.as_str(),
-                "severity": finding.rule.severity.as_str(),
-                "score": (f64::from(finding.score) * 1000.0).round() / 1000.0,
-                "start": finding.span.start,
-                "end": finding.span.end,
-            })
-        })
-        .collect();
+fn verdict(line: &Line, show: bool, findings: &[Finding], decision: &Decision) -> Value {
+    let finding = |finding: &Finding| {
+        let mut value = json!({
+            "rule": finding.rule.id,
+            "category": finding.rule.category.as_str(),
+            "severity": finding.rule.severity.as_str(),
+            "score": rounded(finding.score),
+            "start": finding.span.start,
+            "end": finding.span.end,
+        });
+        if show {
+            value["text"] = json!(line.text.get(finding.span.clone()));
+        }
+        value
+    };
+    let list: Vec<Value> = findings.iter().map(finding).collect();
     let redacted = match &decision.outcome {
         Outcome::Forward(cleared) => json!(cleared.redacted(0).unwrap_or(&line.text)),
         Outcome::Refuse(_) => Value::Null,
     };
     // Without a guard model there is no label; the field stays so that readers find it in its place.
     json!({"id": line.id, "decision": decision.action.as_str(), "findings": list, "redacted": redacted, "guard": null})
+}
+
+/// A score as people read it.
+pub(super) fn rounded(score: f32) -> f64 {
+    (f64::from(score) * 1000.0).round() / 1000.0
 }

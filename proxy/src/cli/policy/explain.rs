@@ -1,0 +1,159 @@
+//! `portcullis policy explain`: which rule, where, how sure, why not, and what would change the verdict.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, anyhow};
+use portcullis_policies::{Decision, Encoding, Fate, Policy, Seen, Text};
+use serde_json::{Value, json};
+
+use super::{judged, stored, title};
+use crate::cli::say;
+use crate::cli::scan::rounded;
+use crate::cli::texts::Way;
+
+/// Explain a verdict.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The policy file
+    #[arg(long, value_name = "FILE")]
+    policy: PathBuf,
+    /// The text; standard input when absent
+    #[arg(long, value_name = "TEXT", conflicts_with = "store")]
+    text: Option<String>,
+    #[command(flatten)]
+    way: Way,
+    /// Explain a request on record in this audit store, from what was stored of it
+    #[arg(long, value_name = "FILE", requires = "request")]
+    store: Option<PathBuf>,
+    /// Id of the request, as in `x-request-id`
+    #[arg(long, value_name = "ID", requires = "store")]
+    request: Option<String>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+    /// Show the text of each span
+    #[arg(long)]
+    show: bool,
+    /// Show only what was found, not what was looked at and left
+    #[arg(long)]
+    found: bool,
+}
+
+impl Explain {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let policy = Policy::load(&self.policy)?;
+        if let (Some(store), Some(request)) = (&self.store, &self.request) {
+            return stored::explain(&policy, &self.policy, store, request, self.json);
+        }
+        let text = match &self.text {
+            Some(text) => text.clone(),
+            None => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).context("standard input: expected a text in UTF-8")?;
+                text.strip_suffix('\n').unwrap_or(&text).to_owned()
+            }
+        };
+        let asked = Text { role: self.way.role, encoding: Encoding::Plain, redactable: true, text: &text };
+        let mut seen = policy.explain(self.way.direction, &asked).map_err(|reason| anyhow!("{}: {reason}", self.policy.display()))?;
+        if self.found {
+            seen.retain(|seen| is_found(&seen.fate));
+        }
+        let (_, decision) = judged(&policy, self.way.direction, asked);
+        if self.json { self.print_json(&policy, &decision, &seen, &text) } else { self.print(&policy, &decision, &seen, &text) }?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, policy: &Policy, decision: &Decision, seen: &[Seen], text: &str) -> anyhow::Result<()> {
+        let way = format!("{}, {}", self.way.direction.as_str(), self.way.role.as_str());
+        say(format!("{}\n{way}: {}", title(policy, &self.policy), in_words(decision)))?;
+        for (heading, wanted) in [("found", true), ("looked at and left", false)] {
+            let part: Vec<&Seen> = seen.iter().filter(|seen| is_found(&seen.fate) == wanted).collect();
+            if part.is_empty() {
+                continue;
+            }
+            say(format!("\n{heading}:"))?;
+            let width = part.iter().map(|seen| seen.rule.id.len()).max().unwrap_or_default();
+            for seen in part {
+                let place = format!("{}..{}", seen.span.start, seen.span.end);
+                let (id, action, fate) = (&seen.rule.id, seen.action.as_str(), fate(&seen.fate));
+                say(format!("  {id:width$}  {place:>9}  {action:6}  {:15}  {fate}", score(seen)))?;
+                if self.show {
+                    say(format!("  {:width$}  {:?}", "", text.get(seen.span.clone()).unwrap_or_default()))?;
+                }
+                let check = seen.check.as_ref().map(|check| format!(", check {check}")).unwrap_or_default();
+                let (severity, category) = (seen.rule.severity.as_str(), seen.rule.category.as_str());
+                let place = format!("{}:{}", seen.path.display(), seen.line);
+                say(format!("  {:width$}  {}: {severity} {category}{check}; {place}", "", seen.rule.title))?;
+                for change in &seen.changes {
+                    say(format!("  {:width$}  - {change}", ""))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn print_json(&self, policy: &Policy, decision: &Decision, seen: &[Seen], text: &str) -> anyhow::Result<()> {
+        let seen: Vec<Value> = seen.iter().map(|seen| self.value(seen, text)).collect();
+        say(json!({
+            "policy": policy.name(), "version": policy.version(), "direction": self.way.direction.as_str(), "role": self.way.role.as_str(),
+            "decision": decision.action.as_str(), "intended": decision.intended.as_str(), "seen": seen,
+        }))
+    }
+
+    fn value(&self, seen: &Seen, text: &str) -> Value {
+        let context = seen.context.as_ref().map(|context| {
+            json!({"words": context.words, "boost": rounded(context.boost), "required": context.required, "found": context.found})
+        });
+        let (reason, rules) = match &seen.fate {
+            Fate::Fails(demand) => (Some(demand.as_str()), None),
+            Fate::Lost(rules) | Fate::Shortened(rules) => (None, Some(rules)),
+            _ => (None, None),
+        };
+        let mut value = json!({
+            "rule": seen.rule.id, "title": seen.rule.title, "category": seen.rule.category.as_str(), "severity": seen.rule.severity.as_str(),
+            "file": seen.path, "line": seen.line, "start": seen.span.start, "end": seen.span.end,
+            "match_start": seen.extent.start, "match_end": seen.extent.end, "base_score": rounded(seen.base_score),
+            "score": rounded(seen.score), "threshold": rounded(seen.threshold), "context": context, "check": seen.check,
+            "action": seen.action.as_str(), "fate": seen.fate.as_str(), "fails": reason, "to": rules, "changes": seen.changes,
+        });
+        if self.show {
+            value["text"] = json!(text.get(seen.span.clone()));
+        }
+        value
+    }
+}
+
+fn is_found(fate: &Fate) -> bool {
+    matches!(fate, Fate::Found | Fate::Shortened(_))
+}
+
+fn fate(fate: &Fate) -> String {
+    match fate {
+        Fate::Found => "found".to_owned(),
+        Fate::Shortened(rules) => format!("found, less what {} takes", rules.join(", ")),
+        Fate::Lost(rules) => format!("lost to {}", rules.join(", ")),
+        Fate::Weak => "too weak".to_owned(),
+        Fate::Fails(demand) => format!("fails: {}", demand.as_str().replace('_', " ")),
+        Fate::OutOfScope => "not for such texts".to_owned(),
+        Fate::Allowed => "allowed by the policy".to_owned(),
+    }
+}
+
+/// `0.80 = 0.40 + 0.40`, or the score alone where nothing was added.
+fn score(seen: &Seen) -> String {
+    if seen.score > seen.base_score {
+        format!("{:.2} = {:.2}+{:.2}", seen.score, seen.base_score, seen.score - seen.base_score)
+    } else {
+        format!("{:.2}", seen.score)
+    }
+}
+
+fn in_words(decision: &Decision) -> String {
+    if decision.action == decision.intended {
+        decision.action.as_str().to_owned()
+    } else {
+        format!("{} (mode: enforce would {})", decision.action.as_str(), decision.intended.as_str())
+    }
+}
