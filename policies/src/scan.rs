@@ -23,6 +23,9 @@ use crate::words::{ContextWords, spaced};
 /// How many raw bytes before a match are looked at for context words.
 pub(crate) const CONTEXT_BYTES: usize = 120;
 
+/// How far behind the last start a beginning may reach, in bytes.
+const BEGINNING_REACH: usize = 8;
+
 /// What is called by literals.
 const LITERAL_KIND: usize = 0;
 
@@ -224,24 +227,51 @@ impl Search<'_, '_> {
         let matcher = &engine.matchers.all[window.matcher];
         let high = window.high.min(self.text.len());
         let mut at = window.low;
-        if high.saturating_sub(at) >= STARTS_TRIED && (!self.has_keyword(matcher, at, high) || !self.is_within(window.matcher, at, high)) {
-            return at;
+        if high.saturating_sub(at) >= STARTS_TRIED {
+            if !self.has_keyword(matcher, at, high) {
+                return at;
+            }
+            if let Some(beginnings) = &matcher.beginnings {
+                return self.run_from(window.matcher, beginnings, at, high);
+            }
+            if !self.is_within(window.matcher, at, high) {
+                return at;
+            }
         }
         // A match has at least one byte, so none starts at the end of the text.
         while at <= high && at < self.text.len() {
-            let Some(end) = self.end(window.matcher, at) else {
-                at = boundary_up(self.text, at + 1);
-                continue;
-            };
-            at = match self.accept(matcher, at..end) {
-                Some(candidate) => {
-                    self.out.push(candidate);
-                    end
-                }
-                None => boundary_up(self.text, at + 1),
-            };
+            at = self.take(window.matcher, at);
         }
         at
+    }
+
+    /// The same, trying only where a match can begin.
+    fn run_from(&mut self, matcher: usize, beginnings: &AhoCorasick, low: usize, high: usize) -> usize {
+        let limit = self.text.len().min(high + BEGINNING_REACH);
+        let mut starts: Vec<usize> =
+            beginnings.find_overlapping_iter(&self.text.as_bytes()[low..limit]).map(|found| low + found.start()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut at = low;
+        for start in starts {
+            if (at..=high).contains(&start) {
+                at = self.take(matcher, start);
+            }
+        }
+        at
+    }
+
+    /// Takes the match that starts exactly here, if it is accepted, and returns where the search goes on.
+    fn take(&mut self, matcher: usize, start: usize) -> usize {
+        let engine = self.engine;
+        let accepted = self.end(matcher, start).and_then(|end| Some((end, self.accept(&engine.matchers.all[matcher], start..end)?)));
+        match accepted {
+            Some((end, candidate)) => {
+                self.out.push(candidate);
+                end
+            }
+            None => boundary_up(self.text, start + 1),
+        }
     }
 
     /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one.
