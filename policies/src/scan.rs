@@ -52,6 +52,17 @@ impl Engine {
     }
 }
 
+/// Sorts candidates and drops what two views or two patterns of one rule found alike.
+fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.sort_by(|a, b| {
+        (a.rule, a.span.start, a.span.end, a.extent.start, a.extent.end)
+            .cmp(&(b.rule, b.span.start, b.span.end, b.extent.start, b.extent.end))
+            .then(b.score.total_cmp(&a.score))
+    });
+    candidates.dedup_by(|later, kept| later.rule == kept.rule && later.span == kept.span && later.extent == kept.extent);
+    candidates
+}
+
 fn keywords(variant: &Variant) -> Option<AhoCorasick> {
     if variant.keywords.is_empty() {
         return None;
@@ -122,16 +133,7 @@ impl Engine {
                 behind = (window.matcher, search.run(&Window { low, ..window }));
             }
         }
-        if candidates.len() < 2 {
-            return candidates;
-        }
-        candidates.sort_by(|a, b| {
-            (a.rule, a.span.start, a.span.end, a.extent.start, a.extent.end)
-                .cmp(&(b.rule, b.span.start, b.span.end, b.extent.start, b.extent.end))
-                .then(b.score.total_cmp(&a.score))
-        });
-        candidates.dedup_by(|later, kept| later.rule == kept.rule && later.span == kept.span && later.extent == kept.extent);
-        candidates
+        in_order(candidates)
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
@@ -363,6 +365,25 @@ fn entropy(text: &str) -> f32 {
     let total = characters.len() as f32;
     let runs = characters.chunk_by(|a, b| a == b).map(|run| run.len() as f32 / total);
     -runs.map(|share| share * share.log2()).sum::<f32>()
+}
+
+#[cfg(test)]
+impl Engine {
+    /// The law of the search taken at its word, without announcements: every pattern at every place.
+    pub(crate) fn candidates_by_law(&self, views: &Views<'_>, floors: &[f32]) -> Vec<Candidate> {
+        let (mut candidates, mut scratch) = (Vec::new(), self.scratches.get());
+        for view in views.searched() {
+            let text = views.text(view);
+            let mut search = Search { engine: self, floors, views, view, text, scratch: &mut scratch, out: &mut candidates };
+            for (number, matcher) in self.matchers.all.iter().enumerate() {
+                let mut at = if floors[matcher.rule].is_finite() { 0 } else { text.len() };
+                while at < text.len() {
+                    at = search.take(number, at);
+                }
+            }
+        }
+        in_order(candidates)
+    }
 }
 
 #[cfg(test)]
