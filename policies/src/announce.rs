@@ -23,6 +23,9 @@ const LITERAL_COST: f64 = 8e-5;
 const LONG_RUN_COST: f64 = 0.02;
 /// What a pattern costs that runs over the whole text, in the same measure.
 const NOTHING_COST: f64 = 6.0;
+/// Shortest and longest beginning that is looked for in a window, in bytes.
+const BEGINNING_BYTES_MIN: usize = 2;
+const BEGINNING_BYTES_MAX: usize = 5;
 /// Parts of a pattern that are looked at.
 const PARTS_MAX: usize = 64;
 /// Up to so many start positions are tried one by one instead of by a search.
@@ -62,6 +65,21 @@ pub(crate) struct Plan {
     pub announcement: Announcement,
     /// What it costs, expected, in nanoseconds per byte of ordinary text.
     pub cost: f64,
+}
+
+/// Returns literals, in lower case, one of which every match begins with: what tells where to try a pattern whose announcement lies deep
+/// inside it. None where matches begin in too many ways.
+pub(crate) fn beginnings(hir: &Hir, announcement: &Announcement) -> Option<Vec<Vec<u8>>> {
+    let reach = match announcement {
+        Announcement::Literals { around, .. } | Announcement::Bytes { around, .. } => around.reach,
+        Announcement::Nothing => return None,
+    };
+    if reach.max - reach.min < STARTS_TRIED {
+        return None;
+    }
+    let plain = syntax::lowered(&syntax::without_captures(hir));
+    // Short ones will do: they are looked for in a window, not in a text.
+    prefixes(&plain, BEGINNING_BYTES_MIN).map(|literals| heads(&literals, BEGINNING_BYTES_MAX))
 }
 
 /// Chooses what announces a pattern's matches; takes an alternation apart where that is cheaper. `max` is its longest match.
@@ -356,17 +374,23 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
 
 /// Returns literals one of which every match of `hir` begins with, in lower case; `work` is what a search for one costs.
 fn required_literals(hir: &Hir, work: f64) -> Option<Vec<Vec<u8>>> {
+    let literals = prefixes(hir, LITERAL_BYTES_MIN)?;
+    // Short heads are few but common, long ones rare but many.
+    let heads = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX].map(|length| heads(&literals, length));
+    heads.into_iter().min_by(|a, b| literals_cost(a, work).total_cmp(&literals_cost(b, work)))
+}
+
+/// The same, sorted, and as long as they can be told; none when one of them is shorter than `bytes_min`.
+fn prefixes(hir: &Hir, bytes_min: usize) -> Option<Vec<Vec<u8>>> {
     let mut extractor = Extractor::new();
     extractor.limit_class(40).limit_repeat(4).limit_literal_len(LITERAL_BYTES_MAX).limit_total(300);
     let sequence = extractor.extract(hir);
     let mut literals: Vec<Vec<u8>> = sequence.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
-    if literals.is_empty() || literals.iter().any(|literal| literal.len() < LITERAL_BYTES_MIN) {
+    if literals.is_empty() || literals.iter().any(|literal| literal.len() < bytes_min) {
         return None;
     }
-    // Short heads are few but common, long ones rare but many.
     literals.sort();
-    let heads = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX].map(|length| heads(&literals, length));
-    heads.into_iter().min_by(|a, b| literals_cost(a, work).total_cmp(&literals_cost(b, work)))
+    Some(literals)
 }
 
 /// Cuts sorted literals to a length and drops those that begin with another.

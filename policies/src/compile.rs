@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::meta;
 use regex_syntax::hir::Hir;
 
-use crate::announce::{Announcement, Around, Reach, plan};
+use crate::announce::{Announcement, Around, Plan, Reach, beginnings, plan};
 use crate::automaton::{Automaton, Surroundings};
 use crate::error::Fault;
 use crate::literals::{CODE_CLASS, DIGIT_CLASS, Literals, NO_CLASS};
@@ -27,6 +28,8 @@ pub(crate) struct Matcher {
     pub automaton: Automaton,
     /// Finds the groups of a match, where the rule names one.
     pub groups: Option<meta::Regex>,
+    /// Finds what matches begin with, where the announcement lies deep inside them.
+    pub beginnings: Option<AhoCorasick>,
     /// Longest match, in bytes.
     pub max: usize,
     pub hir: Hir,
@@ -87,7 +90,7 @@ fn compiled(index: usize, rule: &Rule) -> (Vec<(Matcher, Announcement)>, Vec<Fau
     for (number, variant) in rule.variants.iter().enumerate() {
         for (hir, max) in hirs(rule, variant, &mut faults) {
             for plan in plan(hir, variant, max) {
-                match matcher(index, number, variant, plan.hir, max) {
+                match matcher(index, number, variant, &plan, max) {
                     Ok(matcher) => all.push((matcher, plan.announcement)),
                     Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
                 }
@@ -97,11 +100,15 @@ fn compiled(index: usize, rule: &Rule) -> (Vec<(Matcher, Announcement)>, Vec<Fau
     (all, faults)
 }
 
-fn matcher(rule: usize, number: usize, variant: &Variant, hir: Hir, max: usize) -> Result<Matcher, String> {
-    let plain = syntax::without_captures(&hir);
-    let groups = (variant.group > 0).then(|| groups(&hir)).transpose()?;
+fn matcher(rule: usize, number: usize, variant: &Variant, plan: &Plan, max: usize) -> Result<Matcher, String> {
+    let plain = syntax::without_captures(&plan.hir);
+    let groups = (variant.group > 0).then(|| groups(&plan.hir)).transpose()?;
     let automaton = Automaton::new(&plain)?;
-    Ok(Matcher { rule, variant: number, automaton, groups, max, hir: plain })
+    let beginnings = beginnings(&plan.hir, &plan.announcement).and_then(|literals| {
+        let kind = Some(AhoCorasickKind::ContiguousNFA);
+        AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(literals).ok()
+    });
+    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, max, hir: plain })
 }
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use proptest::prelude::*;
 
+use crate::view::Views;
 use crate::{Action, Direction, Encoding, Finding, Policy, Role, StreamScreen, Text};
 
 const PACK: &str = r#"
@@ -366,5 +367,27 @@ fn every_example_of_the_default_policy_streams_as_its_whole() {
         same(&policy, Encoding::Plain, &text, &boundaries(&text));
         let json = serde_json::json!({ "a": text, "n": 4_111_111_111_111_111_u64 }).to_string();
         same(&policy, Encoding::Json, &json, &boundaries(&json));
+    }
+}
+
+/// What announces a pattern must never hide a match of it: a search without announcements finds the same.
+#[test]
+fn nothing_is_lost_by_looking_only_where_something_is_announced() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("all.yaml");
+    let policy = Policy::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    let engine = policy.engine();
+    for (index, rule) in engine.rules.iter().enumerate() {
+        let mut floors = vec![f32::INFINITY; engine.rules.len()];
+        floors[index] = 0.0;
+        let examples: Vec<&str> =
+            rule.must_match.iter().chain(&rule.weak_match).chain(&rule.must_not_match).map(|example| example.text.as_str()).collect();
+        for pair in examples.chunks(2) {
+            let joined = pair.join(" ");
+            for text in [joined.clone(), joined.to_uppercase(), format!("前{joined}後{joined}ท"), format!("7{joined}Z9 {joined}\n")] {
+                let views = Views::new(&text, Encoding::Plain, true);
+                let (fast, slow) = (engine.candidates(&views, 0, &floors), engine.candidates_by_law(&views, &floors));
+                assert_eq!(fast, slow, "{}: {text:?}", rule.info.id);
+            }
+        }
     }
 }

@@ -23,6 +23,9 @@ use crate::words::{ContextWords, spaced};
 /// How many raw bytes before a match are looked at for context words.
 pub(crate) const CONTEXT_BYTES: usize = 120;
 
+/// How far behind the last start a beginning may reach, in bytes.
+const BEGINNING_REACH: usize = 8;
+
 /// What is called by literals.
 const LITERAL_KIND: usize = 0;
 
@@ -47,6 +50,17 @@ impl Engine {
         let own = self.matchers.all.iter().zip(&mut scratch.patterns).filter(|(matcher, _)| matcher.rule == rule);
         own.for_each(|(_, states)| *states = None);
     }
+}
+
+/// Sorts candidates and drops what two views or two patterns of one rule found alike.
+fn in_order(mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+    candidates.sort_by(|a, b| {
+        (a.rule, a.span.start, a.span.end, a.extent.start, a.extent.end)
+            .cmp(&(b.rule, b.span.start, b.span.end, b.extent.start, b.extent.end))
+            .then(b.score.total_cmp(&a.score))
+    });
+    candidates.dedup_by(|later, kept| later.rule == kept.rule && later.span == kept.span && later.extent == kept.extent);
+    candidates
 }
 
 fn keywords(variant: &Variant) -> Option<AhoCorasick> {
@@ -119,16 +133,7 @@ impl Engine {
                 behind = (window.matcher, search.run(&Window { low, ..window }));
             }
         }
-        if candidates.len() < 2 {
-            return candidates;
-        }
-        candidates.sort_by(|a, b| {
-            (a.rule, a.span.start, a.span.end, a.extent.start, a.extent.end)
-                .cmp(&(b.rule, b.span.start, b.span.end, b.extent.start, b.extent.end))
-                .then(b.score.total_cmp(&a.score))
-        });
-        candidates.dedup_by(|later, kept| later.rule == kept.rule && later.span == kept.span && later.extent == kept.extent);
-        candidates
+        in_order(candidates)
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
@@ -224,24 +229,51 @@ impl Search<'_, '_> {
         let matcher = &engine.matchers.all[window.matcher];
         let high = window.high.min(self.text.len());
         let mut at = window.low;
-        if high.saturating_sub(at) >= STARTS_TRIED && (!self.has_keyword(matcher, at, high) || !self.is_within(window.matcher, at, high)) {
-            return at;
+        if high.saturating_sub(at) >= STARTS_TRIED {
+            if !self.has_keyword(matcher, at, high) {
+                return at;
+            }
+            if let Some(beginnings) = &matcher.beginnings {
+                return self.run_from(window.matcher, beginnings, at, high);
+            }
+            if !self.is_within(window.matcher, at, high) {
+                return at;
+            }
         }
         // A match has at least one byte, so none starts at the end of the text.
         while at <= high && at < self.text.len() {
-            let Some(end) = self.end(window.matcher, at) else {
-                at = boundary_up(self.text, at + 1);
-                continue;
-            };
-            at = match self.accept(matcher, at..end) {
-                Some(candidate) => {
-                    self.out.push(candidate);
-                    end
-                }
-                None => boundary_up(self.text, at + 1),
-            };
+            at = self.take(window.matcher, at);
         }
         at
+    }
+
+    /// The same, trying only where a match can begin.
+    fn run_from(&mut self, matcher: usize, beginnings: &AhoCorasick, low: usize, high: usize) -> usize {
+        let limit = self.text.len().min(high + BEGINNING_REACH);
+        let mut starts: Vec<usize> =
+            beginnings.find_overlapping_iter(&self.text.as_bytes()[low..limit]).map(|found| low + found.start()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        let mut at = low;
+        for start in starts {
+            if (at..=high).contains(&start) {
+                at = self.take(matcher, start);
+            }
+        }
+        at
+    }
+
+    /// Takes the match that starts exactly here, if it is accepted, and returns where the search goes on.
+    fn take(&mut self, matcher: usize, start: usize) -> usize {
+        let engine = self.engine;
+        let accepted = self.end(matcher, start).and_then(|end| Some((end, self.accept(&engine.matchers.all[matcher], start..end)?)));
+        match accepted {
+            Some((end, candidate)) => {
+                self.out.push(candidate);
+                end
+            }
+            None => boundary_up(self.text, start + 1),
+        }
     }
 
     /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one.
@@ -333,6 +365,25 @@ fn entropy(text: &str) -> f32 {
     let total = characters.len() as f32;
     let runs = characters.chunk_by(|a, b| a == b).map(|run| run.len() as f32 / total);
     -runs.map(|share| share * share.log2()).sum::<f32>()
+}
+
+#[cfg(test)]
+impl Engine {
+    /// The law of the search taken at its word, without announcements: every pattern at every place.
+    pub(crate) fn candidates_by_law(&self, views: &Views<'_>, floors: &[f32]) -> Vec<Candidate> {
+        let (mut candidates, mut scratch) = (Vec::new(), self.scratches.get());
+        for view in views.searched() {
+            let text = views.text(view);
+            let mut search = Search { engine: self, floors, views, view, text, scratch: &mut scratch, out: &mut candidates };
+            for (number, matcher) in self.matchers.all.iter().enumerate() {
+                let mut at = if floors[matcher.rule].is_finite() { 0 } else { text.len() };
+                while at < text.len() {
+                    at = search.take(number, at);
+                }
+            }
+        }
+        in_order(candidates)
+    }
 }
 
 #[cfg(test)]
