@@ -15,9 +15,9 @@ const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest compiled form of the surroundings of all announcements of one kind, in bytes.
 const SURROUNDINGS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Memory for the states of one pattern that a thread has met, in bytes; when it is full they are forgotten and met again.
-const STATES_BYTES_MAX: usize = 2 * 1024 * 1024;
+const STATES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The same for the surroundings of all announcements of one kind, each way.
-const SURROUNDINGS_STATES_BYTES_MAX: usize = 8 * 1024 * 1024;
+const SURROUNDINGS_STATES_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The states of all automata that one thread has met.
 #[derive(Default)]
