@@ -24,6 +24,8 @@ const SURROUNDINGS_STATES_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub(crate) struct Scratch {
     pub patterns: Vec<Option<Box<Cache>>>,
     pub surroundings: Vec<Surrounded>,
+    /// For each pattern, where its newest window is in the list being made; an entry from an earlier list is told by its pattern.
+    pub newest: Vec<u32>,
 }
 
 /// What one thread knows of one [`Surroundings`].
@@ -40,8 +42,9 @@ pub(crate) struct Surrounded {
 impl Scratch {
     /// Returns a scratch for so many patterns and sets of cores.
     pub(crate) fn new(patterns: usize, surroundings: usize) -> Self {
+        let newest = vec![u32::MAX; patterns];
         let patterns = (0..patterns).map(|_| None).collect();
-        Self { patterns, surroundings: (0..surroundings).map(|_| Surrounded::default()).collect() }
+        Self { patterns, newest, surroundings: (0..surroundings).map(|_| Surrounded::default()).collect() }
     }
 }
 

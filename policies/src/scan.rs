@@ -178,20 +178,32 @@ impl Seeing<'_> {
     /// Opens a window for every pattern of this kind of announcement that may match around `at`.
     fn call(&mut self, kind: usize, at: usize) {
         let Self { matchers, text, from, floors, scratch, windows, .. } = self;
+        let Scratch { surroundings, newest, .. } = &mut **scratch;
         let called = &matchers.called[kind];
-        called.surroundings.at(&mut scratch.surroundings[kind], text, at, |pattern| {
+        called.surroundings.at(&mut surroundings[kind], text, at, |pattern| {
             let lead = &called.leads[pattern];
             if floors[matchers.all[lead.matcher].rule].is_finite() {
-                open(windows, lead, at, *from);
+                open(windows, newest, lead, at, *from);
             }
         });
     }
 }
 
 /// Opens a window where a lead points to.
-fn open(windows: &mut Vec<Window>, lead: &Lead, at: usize, from: usize) {
+fn open(windows: &mut Vec<Window>, newest: &mut [u32], lead: &Lead, at: usize, from: usize) {
     let Some(high) = at.checked_sub(lead.reach.min).filter(|&high| high >= from) else { return };
     let low = at.saturating_sub(lead.reach.max).max(from);
+    // A run of announcements makes one window: hostile text must not make millions.
+    let newest = &mut newest[lead.matcher];
+    if let Some(window) = windows.get_mut(*newest as usize)
+        && window.matcher == lead.matcher
+        && window.low <= low
+        && low <= window.high + 1
+    {
+        window.high = window.high.max(high);
+        return;
+    }
+    *newest = windows.len() as u32;
     windows.push(Window { matcher: lead.matcher, low, high });
 }
 
@@ -302,6 +314,15 @@ impl Search<'_, '_> {
     /// Asks everything the rule asks of a match.
     fn accept(&self, matcher: &Matcher, found: Range<usize>) -> Option<Candidate> {
         let variant = self.variant(matcher);
+        let floor = self.floors[matcher.rule];
+        // Where nothing but context can make it a finding, that is asked first: it is cheaper than groups and checks.
+        let early = match &variant.context {
+            Some(context) if context.required || variant.score < floor => Some(self.score(matcher, found.start)?),
+            _ => None,
+        };
+        if early.is_some_and(|score| score < floor) {
+            return None;
+        }
         let span = match variant.group {
             0 => found.clone(),
             group => self.group(matcher, found.start, group)?,
@@ -320,8 +341,11 @@ impl Search<'_, '_> {
         if variant.entropy.is_some_and(|floor| entropy(part) < floor) || variant.check.is_some_and(|check| !check(part)) {
             return None;
         }
-        let score = self.score(matcher, found.start)?;
-        (score >= self.floors[matcher.rule]).then(|| Candidate {
+        let score = match early {
+            Some(score) => score,
+            None => self.score(matcher, found.start)?,
+        };
+        (score >= floor).then(|| Candidate {
             rule: matcher.rule,
             span: self.views.raw_span(self.view, span),
             extent: self.views.raw_span(self.view, found),
