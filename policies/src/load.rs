@@ -350,7 +350,7 @@ mod tests {
             ("pattern: 'abc\\d+'", "pattern has no upper bound"),
             ("pattern: '(?=a)abc1'", "look-around"),
             ("pattern: 'a{0,3}'", "matches the empty text"),
-            ("pattern: 'abc\\d', check: lunh", "unknown check lunh; known are luhn"),
+            ("pattern: 'abc\\d', check: lunh", "unknown check lunh; did you mean luhn?"),
             ("pattern: 'abc\\d', group: 1", "group 1 does not exist"),
             ("pattern: 'abc\\d', literals: [a]", "give either pattern"),
             ("pattern: 'abc\\d', score: 1.5", "score must be between"),

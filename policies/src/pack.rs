@@ -300,7 +300,7 @@ impl VariantForm {
             return Err("a keyword is empty".into());
         }
         let check = match self.check.as_ref().or(rule.check.as_ref()).filter(|name| *name != "none") {
-            Some(name) => Some(check::by_name(name).ok_or_else(|| format!("unknown check {name}; known are {}", check::names()))?),
+            Some(name) => Some(check::by_name(name).ok_or_else(|| unknown_check(name))?),
             None => None,
         };
         let score = self.score.unwrap_or(rule.score);
@@ -331,6 +331,14 @@ impl VariantForm {
             entropy,
             stop_words: stop_words.iter().map(|word| word.to_lowercase()).collect(),
         })
+    }
+}
+
+fn unknown_check(name: &str) -> String {
+    let names = check::names();
+    match crate::file::closest(name, names.split(", ")) {
+        Some(near) => format!("unknown check {name}; did you mean {near}?"),
+        None => format!("unknown check {name}; known are {names}"),
     }
 }
 
