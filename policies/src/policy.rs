@@ -163,7 +163,11 @@ impl Policy {
     /// Finds everything in one text. The findings are disjoint and sorted by the start of their span.
     #[must_use]
     pub fn screen(&self, direction: Direction, text: &Text<'_>) -> Vec<Finding> {
-        let views = Views::new(text.text, text.encoding, true);
+        let views = match direction {
+            Direction::Request => Views::decoded(text.text, text.encoding),
+            // An answer is screened whole as it is screened while it streams.
+            Direction::Response => Views::new(text.text, text.encoding, true),
+        };
         self.resolve(direction, self.candidates(direction, text.role, &views, 0))
     }
 

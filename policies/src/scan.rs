@@ -5,6 +5,7 @@
 //! goes on at its end. What is taken therefore depends on nothing before the last match but the bytes of left context, which is
 //! what makes a stream give the same result as the whole text.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use regex_automata::util::captures::Captures;
@@ -15,6 +16,7 @@ use crate::announce::STARTS_TRIED;
 use crate::automaton::Scratch;
 use crate::compile::{Lead, Matcher, Matchers};
 use crate::literals::Sight;
+use crate::model::Category;
 use crate::pack::{Rule, Variant};
 use crate::view::{Views, boundary_up};
 use crate::words::{ContextWords, spaced};
@@ -80,7 +82,9 @@ impl Engine {
     pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, threshold: f32, active: &[bool]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let mut scratch = self.scratches.get();
+        let attacks = OnceCell::new();
         for view in views.searched() {
+            let active = if views.is_disguise(view) { attacks.get_or_init(|| self.attacks(active)) } else { active };
             let text = views.text(view);
             let from = views.at_raw(view, from);
             let windows = self.windows(text, from, active, &mut scratch);
@@ -102,6 +106,12 @@ impl Engine {
         });
         candidates.dedup_by(|later, kept| later.rule == kept.rule && later.span == kept.span && later.extent == kept.extent);
         candidates
+    }
+
+    /// Leaves of the active rules those that look for attacks and forbidden subjects: a guess at a disguise is searched for nothing else.
+    fn attacks(&self, active: &[bool]) -> Vec<bool> {
+        let attacks = [Category::Injection, Category::Jailbreak, Category::Sensitive];
+        self.rules.iter().zip(active).map(|(rule, active)| *active && attacks.contains(&rule.info.category)).collect()
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
@@ -232,6 +242,9 @@ impl Search<'_, '_> {
 
     /// Asks everything the rule asks of a match.
     fn accept(&self, matcher: &Matcher, found: Range<usize>) -> Option<Candidate> {
+        if !self.views.is_new(self.view, &found) {
+            return None;
+        }
         let variant = self.variant(matcher);
         let span = match variant.group {
             0 => found.clone(),
@@ -277,8 +290,13 @@ impl Search<'_, '_> {
     fn score(&self, matcher: &Matcher, start: usize) -> Option<f32> {
         let base = self.variant(matcher).score;
         let Some(context) = &self.engine.context[matcher.rule][matcher.variant] else { return Some(base) };
-        let raw = self.views.raw_start(self.view, start);
-        let low = self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start);
+        let low = match self.views.is_decoded(self.view) {
+            true => boundary_up(self.text, start.saturating_sub(CONTEXT_BYTES)),
+            false => {
+                let raw = self.views.raw_start(self.view, start);
+                self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start)
+            }
+        };
         // A word that the window cuts in two is no word.
         let is_cut = self.text.get(..low)?.chars().next_back().is_some_and(spaced);
         let before = self.text.get(low..start)?;
