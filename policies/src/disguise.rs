@@ -169,19 +169,21 @@ fn in_place(text: &str, regions: &[Range<usize>], rewrite: impl Fn(&str) -> Stri
     Decoded { text: out, map }
 }
 
-/// Turns each word around.
+/// Turns each word around; a sign before a word was behind it, if the sign was turned around with it.
 fn words_reversed(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let mut word: Vec<char> = Vec::new();
-    for c in text.chars() {
-        if c.is_alphanumeric() {
-            word.push(c);
+    for piece in text.split_inclusive(char::is_whitespace) {
+        let word = piece.trim_end_matches(char::is_whitespace);
+        let is_sign = |c: Option<char>| c.is_some_and(|c| !c.is_alphanumeric());
+        if is_sign(word.chars().next()) {
+            out.extend(word.chars().rev());
         } else {
-            out.extend(word.drain(..).rev());
-            out.push(c);
+            let letters = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+            out.extend(letters.chars().rev());
+            out.push_str(&word[letters.len()..]);
         }
+        out.push_str(&piece[word.len()..]);
     }
-    out.extend(word.drain(..).rev());
     out
 }
 

@@ -8,6 +8,8 @@ mod decide;
 mod decode;
 mod disguise;
 mod error;
+#[cfg(test)]
+mod evasion;
 mod first;
 mod fold;
 mod frequency;

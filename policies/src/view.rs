@@ -91,7 +91,10 @@ impl<'a> Views<'a> {
         }
         for (written, plainest) in forms {
             for decoded in disguise::hidden(views.text(written)) {
-                views.add(written, decoded, Origin::Disguise, &mut budget);
+                let Some(view) = views.add(written, decoded, Origin::Disguise, &mut budget) else { continue };
+                if let Some(decoded) = decode::decoded(views.text(view)) {
+                    views.add(view, decoded, Origin::Disguise, &mut budget);
+                }
             }
             for decoded in disguise::disguised(views.text(plainest)) {
                 views.add(plainest, decoded, Origin::Disguise, &mut budget);

@@ -111,19 +111,27 @@ pub(crate) fn decoded(text: &str) -> Option<Decoded> {
 /// Most characters in a hundred that may be no text in what a run decodes to.
 const UNREADABLE_PERCENT_MAX: usize = 10;
 
-/// Reads decoded bytes as text, UTF-8 or UTF-16 of Latin letters. None when they are mostly something else: a picture, a hash.
+/// Reads decoded bytes as text, in UTF-8 or UTF-16. None when they are mostly something else: a picture, a hash.
 fn readable(bytes: &[u8]) -> Option<String> {
-    let is_wide = bytes.len() >= 8 && bytes.iter().skip(1).step_by(2).filter(|&&byte| byte == 0).count() * 10 >= bytes.len() * 4;
-    let text = match is_wide {
-        true => {
-            let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-            String::from_utf16_lossy(&units)
-        }
-        false => String::from_utf8_lossy(bytes).into_owned(),
-    };
     let is_bad = |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
-    let (bad, all) = (text.chars().filter(is_bad).count(), text.chars().count());
-    (all > 0 && bad * 100 <= all * UNREADABLE_PERCENT_MAX).then_some(text)
+    let is_text = |text: &String| {
+        let (bad, all) = (text.chars().filter(is_bad).count(), text.chars().count());
+        all > 0 && bad * 100 <= all * UNREADABLE_PERCENT_MAX
+    };
+    if is_wide(bytes) {
+        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        return Some(String::from_utf16_lossy(&units)).filter(is_text);
+    }
+    Some(String::from_utf8_lossy(bytes).into_owned()).filter(is_text)
+}
+
+/// Returns true for what is likely UTF-16, little end first: Latin letters have a zero in every second byte, Chinese ones their block.
+fn is_wide(bytes: &[u8]) -> bool {
+    let seconds = || bytes.iter().skip(1).step_by(2);
+    let latin = seconds().filter(|&&byte| byte == 0).count();
+    let blocks = seconds().filter(|byte| matches!(byte, 0 | 0x30 | 0x4e..=0x9f | 0xff)).count();
+    let all = bytes.len() / 2;
+    all >= 4 && (latin * 5 >= all * 4 || (blocks * 10 >= all * 9 && std::str::from_utf8(bytes).is_err()))
 }
 
 #[cfg(test)]

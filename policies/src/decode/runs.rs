@@ -212,10 +212,10 @@ fn have_pairs(bytes: &[u8]) -> bool {
     look(&rest)
 }
 
-/// A cheap look for a group of eight bits that is an ASCII letter.
+/// A cheap look for a group of eight bits that is an ASCII letter, or begins a Chinese one.
 pub(super) fn may_have_bits(bytes: &[u8]) -> bool {
     let is_bits = |at: usize| bytes.get(at..at + 8).is_some_and(|eight| eight.iter().all(|bit| matches!(bit, b'0' | b'1')));
-    memmem::find_iter(bytes, b"011").any(is_bits)
+    memmem::find_iter(bytes, b"011").any(is_bits) || memmem::find_iter(bytes, b"1110").any(is_bits)
 }
 
 /// Decodes pairs of hex digits with blanks, colons, commas, `0x` or `\x` between them.

@@ -43,6 +43,11 @@ fn runs<T>(text: &str, from: usize, read: impl Fn(char) -> Option<T>, mut each: 
     }
 }
 
+/// What is hidden is said apart from what stands around it.
+fn line(said: &str) -> String {
+    format!("\n{said}\n")
+}
+
 /// Tags are ASCII, moved up (Unicode, section 23.9).
 fn tags(text: &str, from: usize) -> Option<Decoded> {
     let mut changes = Changes::default();
@@ -51,7 +56,7 @@ fn tags(text: &str, from: usize) -> Option<Decoded> {
         0xe0001 | 0xe007f => Some('\n'),
         _ => None,
     };
-    runs(text, from, tag, |place, said| changes.push(place, &said.iter().collect::<String>()));
+    runs(text, from, tag, |place, said| changes.push(place, &line(&said.iter().collect::<String>())));
     changes.applied(text)
 }
 
@@ -65,7 +70,7 @@ fn selectors(text: &str, from: usize) -> Option<Decoded> {
     };
     runs(text, from, byte, |place, said| {
         if said.len() >= BYTES_MIN {
-            changes.push(place, &String::from_utf8_lossy(said));
+            changes.push(place, &line(&String::from_utf8_lossy(said)));
         }
     });
     changes.applied(text)
@@ -78,12 +83,12 @@ mod tests {
     #[test]
     fn tags_and_selectors_are_read() {
         let tagged: String = "ignore".chars().map(|c| char::from_u32(0xe0000 + c as u32).unwrap()).collect();
-        assert_eq!(hidden(&format!("hi{tagged}!"))[0].text, "hiignore!");
+        assert_eq!(hidden(&format!("hi{tagged}!"))[0].text, "hi\nignore\n!");
         let selected: String = "忽略\n"
             .bytes()
             .map(|byte| char::from_u32(if byte < 16 { 0xfe00 + u32::from(byte) } else { 0xe0100 + u32::from(byte) - 16 }).unwrap())
             .collect();
-        assert_eq!(hidden(&format!("😀{selected}!")).last().unwrap().text, "😀忽略\n!");
+        assert_eq!(hidden(&format!("😀{selected}!")).last().unwrap().text, "😀\n忽略\n\n!");
         assert!(hidden("❤️ and 中文").is_empty());
     }
 }

@@ -61,13 +61,18 @@ fn may_have(bytes: &[u8]) -> bool {
     look(&rest)
 }
 
-/// Spells out the words of a text that mix letters with such signs; none where no word of an attack comes out.
+/// Fewest letters of a known word that says something about its text.
+const TELLING_LETTERS_MIN: usize = 4;
+/// So many such words are as good as a word of an attack.
+const TELLING_WORDS_MIN: usize = 2;
+
+/// Spells out the words of a text that mix letters with such signs; none where no word of an attack comes out, nor two common words.
 pub(super) fn spelled(text: &str) -> Option<Spelled> {
     let bytes = text.as_bytes();
     if !may_have(bytes) {
         return None;
     }
-    let (mut words, mut is_leet, mut at) = (Vec::new(), false, 0);
+    let (mut words, mut telling, mut at) = (Vec::new(), 0, 0);
     let takes = |byte: &u8| byte.is_ascii_alphabetic() || is_sign(*byte);
     while let Some(skipped) = bytes[at..].iter().position(takes) {
         let start = at + skipped;
@@ -83,10 +88,12 @@ pub(super) fn spelled(text: &str) -> Option<Spelled> {
         if letters == 0 && !is_known_word {
             continue;
         }
-        is_leet |= is_known_word && is_attack(&word.to_ascii_lowercase());
+        if is_known_word && word.len() >= TELLING_LETTERS_MIN {
+            telling += if is_attack(&word.to_ascii_lowercase()) { TELLING_WORDS_MIN } else { 1 };
+        }
         words.push((start..end, word));
     }
-    is_leet.then_some(Spelled(words))
+    (telling >= TELLING_WORDS_MIN).then_some(Spelled(words))
 }
 
 /// Spells one word out, and says whether it is one of the lists.

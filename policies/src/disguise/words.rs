@@ -22,13 +22,13 @@ const OTHERS: &[&str] = &[
     "follow", "following", "for", "free", "freely", "from", "full", "give", "given", "go", "guidance", "guidelines", "hack", "had", "hack",
     "has", "have", "hello", "help", "her", "hidden", "him", "his", "how", "if", "illegal", "in", "initial", "instead", "instructions", "into",
     "is", "it", "its", "key", "keys", "kill", "laws", "let", "like", "limit", "limitations", "limits", "line", "list", "longer", "made", "make",
-    "malware", "me", "message", "messages", "meth", "mode", "model", "moral", "must", "my", "never", "new", "no", "not", "nothing", "now", "obey",
+    "malware", "me", "message", "messages", "meth", "mine", "mode", "model", "moral", "must", "my", "never", "new", "no", "not", "nothing", "now", "obey",
     "of", "off", "on", "one", "only", "or", "original", "other", "our", "out", "output", "passwords", "person", "play", "please", "policies",
     "policy", "print", "prior", "privacy", "private", "programming", "prompts", "provide", "question", "receive", "received", "refuse",
     "repeat", "reply", "respond", "response", "restrictions", "role", "rule", "safe", "safety", "say", "secret", "secrets", "security", "send",
     "set", "settings", "should", "show", "so", "start", "steal", "step", "steps", "stop", "tell", "text", "that", "the", "their", "them", "then",
     "there", "these", "they", "this", "those", "to", "told", "tool", "training", "unrestricted", "up", "use", "user", "users", "verbatim",
-    "virus", "was", "we", "weapon", "were", "what", "whatever", "when", "which", "who", "will", "with", "without", "word", "words", "write",
+    "virus", "void", "was", "we", "weapon", "were", "what", "whatever", "when", "which", "who", "will", "with", "without", "word", "words", "write",
     "you", "your",
 ];
 
