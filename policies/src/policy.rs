@@ -251,7 +251,11 @@ impl Policy {
     /// Does the same and lets off what the allowance says.
     #[must_use]
     pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
-        let views = Views::new(text.text, text.encoding, true);
+        let views = match direction {
+            Direction::Request => Views::decoded(text.text, text.encoding),
+            // An answer is screened whole as it is screened while it streams.
+            Direction::Response => Views::new(text.text, text.encoding, true),
+        };
         let asked = Asked { direction, role: text.role, encoding: text.encoding, allowance };
         self.resolve(&asked, self.candidates(&asked, &views, 0))
     }

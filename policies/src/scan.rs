@@ -5,6 +5,7 @@
 //! goes on at its end. What is taken therefore depends on nothing before the last match but the bytes of left context, which is
 //! what makes a stream give the same result as the whole text.
 
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -16,6 +17,7 @@ use crate::announce::STARTS_TRIED;
 use crate::automaton::Scratch;
 use crate::compile::{Lead, Matcher, Matchers};
 use crate::literals::{LONG_CLASS, Literals, Sight};
+use crate::model::Category;
 use crate::pack::{Rule, Variant};
 use crate::view::{Views, boundary_up};
 use crate::words::{ContextWords, spaced};
@@ -121,7 +123,9 @@ impl Engine {
     pub(crate) fn candidates(&self, views: &Views<'_>, from: usize, floors: &[f32]) -> Vec<Candidate> {
         let mut candidates = Vec::new();
         let mut scratch = self.scratches.get();
+        let attacks = OnceCell::new();
         for view in views.searched() {
+            let floors = if views.is_disguise(view) { attacks.get_or_init(|| self.attacks(floors)) } else { floors };
             let text = views.text(view);
             let from = views.at_raw(view, from);
             let windows = self.windows(text, from, floors, &mut scratch);
@@ -134,6 +138,13 @@ impl Engine {
             }
         }
         in_order(candidates)
+    }
+
+    /// Leaves of the rules that look those for attacks and forbidden subjects: a guess at a disguise is searched for nothing else.
+    fn attacks(&self, floors: &[f32]) -> Vec<f32> {
+        let attacks = [Category::Injection, Category::Jailbreak, Category::Sensitive];
+        let floor = |(rule, floor): (&Rule, &f32)| if attacks.contains(&rule.info.category) { *floor } else { f32::INFINITY };
+        self.rules.iter().zip(floors).map(floor).collect()
     }
 
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
@@ -313,6 +324,9 @@ impl Search<'_, '_> {
 
     /// Asks everything the rule asks of a match.
     fn accept(&self, matcher: &Matcher, found: Range<usize>) -> Option<Candidate> {
+        if !self.views.is_new(self.view, &found) {
+            return None;
+        }
         let variant = self.variant(matcher);
         let floor = self.floors[matcher.rule];
         // Where nothing but context can make it a finding, that is asked first: it is cheaper than groups and checks.
@@ -369,8 +383,13 @@ impl Search<'_, '_> {
     fn score(&self, matcher: &Matcher, start: usize) -> Option<f32> {
         let base = self.variant(matcher).score;
         let Some(context) = &self.engine.context[matcher.rule][matcher.variant] else { return Some(base) };
-        let raw = self.views.raw_start(self.view, start);
-        let low = self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start);
+        let low = match self.views.is_decoded(self.view) {
+            true => boundary_up(self.text, start.saturating_sub(CONTEXT_BYTES)),
+            false => {
+                let raw = self.views.raw_start(self.view, start);
+                self.views.at_raw(self.view, raw.saturating_sub(CONTEXT_BYTES)).min(start)
+            }
+        };
         // A word that the window cuts in two is no word.
         let is_cut = self.text.get(..low)?.chars().next_back().is_some_and(spaced);
         let before = self.text.get(low..start)?;

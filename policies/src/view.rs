@@ -1,14 +1,23 @@
-//! The forms of one text that are searched: as written, unescaped, folded; each with its way back to the raw bytes.
+//! The forms of one text that are searched: as written, unescaped, folded, decoded; each with its way back to the raw bytes.
 
 use std::ops::Range;
 
 use memchr::memchr;
 
+use crate::decode;
+use crate::disguise;
 use crate::fold::{Fold, fold};
+use crate::map::Map;
 use crate::model::Encoding;
 
 /// How often JSON is unescaped: JSON inside a JSON string inside a JSON string.
 const JSON_LEVELS: usize = 3;
+/// How often a text is decoded: base64 of percent-encoding of entities.
+const DECODE_LEVELS: usize = 3;
+/// Most bytes of all decoded forms together, for each byte of the text, and so many more for every text; a form that would go beyond is
+/// left out. Only texts made for it come near.
+const DECODED_TIMES_MAX: usize = 8;
+const DECODED_BYTES_MORE: usize = 64 * 1024;
 
 /// A text and its derived forms.
 pub(crate) struct Views<'a> {
@@ -26,60 +35,24 @@ struct Layer {
     /// Where in the parent this form stops, because an escape has begun there and its end is not known yet.
     stop: Option<usize>,
     folded: bool,
+    origin: Origin,
 }
 
-/// The places where two texts differ, in order; between them they are equal, byte for byte.
-#[derive(Default)]
-struct Map {
-    units: Vec<Unit>,
+/// What a form shows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The text itself.
+    Written,
+    /// What an encoding in it says.
+    Decoded,
+    /// What it might say if it is disguised: a guess, for rules that look for attacks and for nothing else.
+    Disguise,
 }
 
-struct Unit {
-    from: usize,
-    from_end: usize,
-    to: usize,
-    to_end: usize,
-}
-
-impl Map {
-    fn push(&mut self, from: Range<usize>, to: Range<usize>) {
-        self.units.push(Unit { from: from.start, from_end: from.end, to: to.start, to_end: to.end });
-    }
-
-    /// Source position of what starts at `at` in the target; what vanished before it is left out.
-    fn start(&self, at: usize) -> usize {
-        match self.units[..self.units.partition_point(|unit| unit.to <= at)].last() {
-            None => at,
-            Some(unit) if at < unit.to_end => unit.from,
-            Some(unit) => unit.from_end + (at - unit.to_end),
-        }
-    }
-
-    /// Source position where what ends at `at` in the target ends; what vanished after it is left out.
-    fn end(&self, at: usize) -> usize {
-        match self.units[..self.units.partition_point(|unit| unit.to < at)].last() {
-            None => at,
-            Some(unit) if at <= unit.to_end && unit.to != unit.to_end => unit.from_end,
-            Some(unit) => unit.from_end + (at - unit.to_end),
-        }
-    }
-
-    /// First target position that belongs to source `at` or later.
-    fn forward(&self, at: usize) -> usize {
-        match self.units[..self.units.partition_point(|unit| unit.from < at)].last() {
-            None => at,
-            Some(unit) if at < unit.from_end => unit.to_end,
-            Some(unit) => unit.to_end + (at - unit.from_end),
-        }
-    }
-
-    /// Largest source position up to `at` that does not cut a unit in two.
-    fn align_down(&self, at: usize) -> usize {
-        match self.units[..self.units.partition_point(|unit| unit.from < at)].last() {
-            Some(unit) if at < unit.from_end => unit.from,
-            _ => at,
-        }
-    }
+/// A text in which encoded places are replaced by what they say, and its map.
+pub(crate) struct Decoded {
+    pub text: String,
+    pub map: Map,
 }
 
 impl<'a> Views<'a> {
@@ -103,6 +76,44 @@ impl<'a> Views<'a> {
         views
     }
 
+    /// Derives all forms of a whole text, what it encodes and what it may be a disguise of among them.
+    pub(crate) fn decoded(raw: &'a str, encoding: Encoding) -> Self {
+        let mut views = Self::new(raw, encoding, true);
+        let mut budget = raw.len() * DECODED_TIMES_MAX + DECODED_BYTES_MORE;
+        let newest = views.layers.iter().rposition(|layer| !layer.folded).map_or(0, |layer| layer + 1);
+        // As written, and in its plainest form; then the same of what it encodes.
+        let mut forms = vec![(newest, views.layers.len())];
+        for _ in 0..DECODE_LEVELS {
+            let (_, plainest) = forms[forms.len() - 1];
+            let Some(decoded) = decode::decoded(views.text(plainest)) else { break };
+            let Some(view) = views.add(plainest, decoded, Origin::Decoded, &mut budget) else { break };
+            forms.push((view, views.layers.len()));
+        }
+        for (written, plainest) in forms {
+            for decoded in disguise::hidden(views.text(written)) {
+                let Some(view) = views.add(written, decoded, Origin::Disguise, &mut budget) else { continue };
+                if let Some(decoded) = decode::decoded(views.text(view)) {
+                    views.add(view, decoded, Origin::Disguise, &mut budget);
+                }
+            }
+            for decoded in disguise::disguised(views.text(plainest)) {
+                views.add(plainest, decoded, Origin::Disguise, &mut budget);
+            }
+        }
+        views
+    }
+
+    /// Adds a decoded form and its folded form, if there is room; returns the view of the first.
+    fn add(&mut self, parent: usize, decoded: Decoded, origin: Origin, budget: &mut usize) -> Option<usize> {
+        let mut layers = vec![Layer { parent, text: decoded.text, map: decoded.map, stop: None, folded: false, origin }];
+        let view = self.layers.len() + 1;
+        layers.extend(folded(view, &layers[0].text).map(|layer| Layer { origin, ..layer }));
+        let bytes: usize = layers.iter().map(|layer| layer.text.len()).sum();
+        *budget = budget.checked_sub(bytes)?;
+        self.layers.append(&mut layers);
+        Some(view)
+    }
+
     /// Returns the forms to search.
     pub(crate) fn searched(&self) -> Range<usize> {
         usize::from(self.raw_is_spelling)..self.layers.len() + 1
@@ -119,6 +130,26 @@ impl<'a> Views<'a> {
     /// Returns true for a folded form.
     pub(crate) fn is_folded(&self, view: usize) -> bool {
         view.checked_sub(1).is_some_and(|layer| self.layers[layer].folded)
+    }
+
+    /// Returns true for a form that is a guess at what is disguised.
+    pub(crate) fn is_disguise(&self, view: usize) -> bool {
+        view.checked_sub(1).is_some_and(|layer| self.layers[layer].origin == Origin::Disguise)
+    }
+
+    /// Returns true for a form that holds only what was decoded and what stands near it.
+    pub(crate) fn is_decoded(&self, view: usize) -> bool {
+        view.checked_sub(1).is_some_and(|layer| self.layers[layer].origin != Origin::Written)
+    }
+
+    /// Returns true when a span shows something that its form's source does not, and nothing in it was left out.
+    pub(crate) fn is_new(&self, view: usize, span: &Range<usize>) -> bool {
+        let Some(layer) = view.checked_sub(1).map(|layer| &self.layers[layer]) else { return true };
+        match (layer.origin, layer.folded) {
+            (Origin::Written, _) => true,
+            (_, true) => self.is_new(layer.parent, &(layer.map.start(span.start)..layer.map.end(span.end))),
+            (_, false) => layer.map.is_new(span),
+        }
     }
 
     /// Maps a span of a form to raw bytes, on character boundaries and around whole escapes.
@@ -216,11 +247,11 @@ fn unescaped(parent: usize, text: &str, whole: bool) -> Option<Layer> {
             None => break,
         }
     }
-    if map.units.is_empty() && stop.is_none() {
+    if map.is_empty() && stop.is_none() {
         return None;
     }
     out.push_str(&text[copied..stop.unwrap_or(text.len())]);
-    Some(Layer { parent, text: out, map, stop, folded: false })
+    Some(Layer { parent, text: out, map, stop, folded: false, origin: Origin::Written })
 }
 
 enum Escape {
@@ -306,11 +337,11 @@ fn folded(parent: usize, text: &str) -> Option<Layer> {
         }
         at = end;
     }
-    if map.units.is_empty() {
+    if map.is_empty() {
         return None;
     }
     out.push_str(&text[copied..]);
-    Some(Layer { parent, text: out, map, stop: None, folded: true })
+    Some(Layer { parent, text: out, map, stop: None, folded: true, origin: Origin::Written })
 }
 
 fn first_non_ascii(bytes: &[u8]) -> Option<usize> {

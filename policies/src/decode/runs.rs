@@ -1,0 +1,273 @@
+//! Encodings of whole runs: base64, hex, bits. A run is decoded when what it says is text.
+
+use std::ops::Range;
+
+use memchr::memmem;
+
+use super::{Changes, readable};
+
+/// Shortest run that is tried as base64, in characters: twelve bytes.
+const BASE64_MIN: usize = 16;
+/// Shortest run that is tried as hex, in digits: twelve bytes.
+const HEX_MIN: usize = 24;
+/// Fewest pairs of hex digits with something between them.
+const PAIRS_MIN: usize = HEX_MIN / 2;
+/// Fewest groups of eight bits.
+const BITS_MIN: usize = 6;
+/// What is looked at first of a run: where that is no text, the rest is not decoded.
+const HEAD: usize = 64;
+
+const NONE: u8 = 0xff;
+
+/// The value of each base64 digit of either alphabet (RFC 4648, sections 4 and 5).
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut i = 0;
+    while i < 26 {
+        values[b'A' as usize + i] = i as u8;
+        values[b'a' as usize + i] = 26 + i as u8;
+        i += 1;
+    }
+    i = 0;
+    while i < 10 {
+        values[b'0' as usize + i] = 52 + i as u8;
+        i += 1;
+    }
+    values[b'+' as usize] = 62;
+    values[b'-' as usize] = 62;
+    values[b'/' as usize] = 63;
+    values[b'_' as usize] = 63;
+    values
+};
+
+fn is_digit(byte: u8) -> bool {
+    VALUES[usize::from(byte)] != NONE
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Marks the ASCII bytes of eight that are below `limit` (at most 0x80), in their highest bits.
+pub(crate) fn below(eight: u64, limit: u8) -> u64 {
+    !((eight | HIGHS) - ONES * u64::from(limit)) & HIGHS & !eight
+}
+
+/// Decodes long runs of base64 and hex digits.
+pub(super) fn long(text: &str, changes: &mut Changes) {
+    let bytes = text.as_bytes();
+    let mut from = 0;
+    while let Some(run) = next_long(bytes, from) {
+        from = run.end;
+        let lines = lines(bytes, &run);
+        if lines.len() > 1 {
+            from = lines[lines.len() - 1].end;
+            if take_lines(bytes, &lines, changes) || take_lines(bytes, &lines[..lines.len() - 1], changes) {
+                continue;
+            }
+        }
+        for line in lines {
+            take_run(bytes, line, changes);
+        }
+    }
+}
+
+/// Finds the next run of sixteen base64 digits or more. Such a run covers eight bytes at a multiple of eight, which is what is looked
+/// for: ordinary words hardly ever do.
+fn next_long(bytes: &[u8], from: usize) -> Option<Range<usize>> {
+    let mut at = from.next_multiple_of(8);
+    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let word = u64::from_le_bytes(eight);
+        if word & HIGHS == 0 && below(word, b'+') == 0 && eight.iter().all(|&byte| is_digit(byte)) {
+            let start = at - bytes[from..at].iter().rev().take_while(|&&byte| is_digit(byte)).count();
+            let end = at + bytes[at..].iter().take_while(|&&byte| is_digit(byte)).count();
+            if end - start >= BASE64_MIN {
+                return Some(start..end);
+            }
+            at = end.next_multiple_of(8).max(at + 8);
+        } else {
+            at += 8;
+        }
+    }
+    None
+}
+
+/// Lists the lines that a run goes on over: all but the first and the last of the same length, each begun by blanks or `>`.
+fn lines(bytes: &[u8], run: &Range<usize>) -> Vec<Range<usize>> {
+    let mut lines = vec![run.clone()];
+    let mut width = None;
+    loop {
+        let mut at = lines[lines.len() - 1].end;
+        at += usize::from(bytes.get(at) == Some(&b'\r'));
+        if bytes.get(at) != Some(&b'\n') {
+            return lines;
+        }
+        at += 1;
+        at += bytes[at..].iter().take(4).take_while(|byte| matches!(byte, b' ' | b'\t' | b'>')).count();
+        let length = bytes[at..].iter().take_while(|&&byte| is_digit(byte)).count();
+        let limit = width.unwrap_or(usize::MAX);
+        if length == 0 || length > limit {
+            return lines;
+        }
+        lines.push(at..at + length);
+        if length < limit.min(BASE64_MIN) || width.is_some_and(|width| length < width) {
+            return lines;
+        }
+        width = Some(length);
+    }
+}
+
+/// Decodes lines as one run.
+fn take_lines(bytes: &[u8], lines: &[Range<usize>], changes: &mut Changes) -> bool {
+    let [first, .., last] = lines else { return false };
+    let mut joined: Vec<u8> = Vec::new();
+    for line in lines {
+        joined.extend_from_slice(&bytes[line.clone()]);
+    }
+    let Some(text) = spoken(&joined) else { return false };
+    changes.push(first.start..padded(bytes, last.end), &text);
+    true
+}
+
+/// Decodes a run, or those parts of it that stand between slashes and the like.
+fn take_run(bytes: &[u8], run: Range<usize>, changes: &mut Changes) {
+    if let Some(text) = spoken(&bytes[run.clone()]) {
+        changes.push(run.start..padded(bytes, run.end), &text);
+        return;
+    }
+    let mut start = run.start;
+    let parts = bytes[run.clone()].split(|byte| matches!(byte, b'/' | b'-' | b'_' | b'+'));
+    for part in parts {
+        let end = start + part.len();
+        let is_whole = part.len() == run.len();
+        if let Some(text) = (!is_whole && part.len() >= BASE64_MIN).then(|| spoken(part)).flatten() {
+            let end = if end == run.end { padded(bytes, end) } else { end };
+            changes.push(start..end, &text);
+        }
+        start = end + 1;
+    }
+}
+
+/// Moves past padding.
+fn padded(bytes: &[u8], at: usize) -> usize {
+    at + bytes[at..].iter().take(2).take_while(|&&byte| byte == b'=').count()
+}
+
+/// Reads digits as hex or as base64.
+fn spoken(digits: &[u8]) -> Option<String> {
+    let hex = digits.strip_prefix(b"0x").or_else(|| digits.strip_prefix(b"0X")).unwrap_or(digits);
+    if hex.len() >= HEX_MIN && hex.len().is_multiple_of(2) && hex.iter().all(u8::is_ascii_hexdigit) {
+        let pair = |pair: &[u8]| pair.iter().fold(0, |value, &digit| (value << 4) | char::from(digit).to_digit(16).unwrap_or(0) as u8);
+        let read = |digits: &[u8]| readable(&digits.chunks(2).map(pair).collect::<Vec<u8>>());
+        if let Some(text) = read(&hex[..hex.len().min(HEAD)]).and_then(|_| read(hex)) {
+            return Some(text);
+        }
+    }
+    if digits.len() < BASE64_MIN || digits.len() % 4 == 1 {
+        return None;
+    }
+    readable(&base64(&digits[..digits.len().min(HEAD)])).and_then(|_| readable(&base64(digits)))
+}
+
+fn base64(digits: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 3);
+    for four in digits.chunks(4) {
+        let value = four.iter().fold(0u32, |value, &digit| (value << 6) | u32::from(VALUES[usize::from(digit)]));
+        let value = value << (6 * (4 - four.len()));
+        bytes.extend_from_slice(&value.to_be_bytes()[1..four.len()]);
+    }
+    bytes
+}
+
+/// A cheap look for pairs of hex digits with the same thing between them: `69 67 6e`, `69, 67, 6e`, `0x69`. ASCII letters in hex begin with a
+/// decimal digit, and of any other text nearly every letter has one.
+pub(super) fn may_have_pairs(bytes: &[u8]) -> bool {
+    let has_digit = bytes.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | byte.is_ascii_digit()));
+    has_digit && (have_pairs(bytes) || memmem::find(bytes, b"0x").is_some())
+}
+
+/// Looks at 32 places at a time, without branches, which the compiler turns into wide instructions.
+fn have_pairs(bytes: &[u8]) -> bool {
+    const PLACES: usize = 32;
+    const WINDOW: usize = PLACES + 8;
+    let is_hex = |byte: u8| (byte.wrapping_sub(b'0') < 10) | ((byte | 0x20).wrapping_sub(b'a') < 6);
+    let look = |window: &[u8; WINDOW]| {
+        let mut found = false;
+        for i in 0..PLACES {
+            let pair = is_hex(window[i]) & is_hex(window[i + 1]) & !is_hex(window[i + 2]);
+            let near = is_hex(window[i + 3]) & is_hex(window[i + 4]) & (window[i + 5] == window[i + 2]);
+            let far = (window[i + 3] == b' ') & is_hex(window[i + 4]) & is_hex(window[i + 5]) & (window[i + 6] == window[i + 2]);
+            found |= pair & (near | far);
+        }
+        found
+    };
+    let mut at = 0;
+    while let Some(Ok(window)) = bytes.get(at..at + WINDOW).map(<&[u8; WINDOW]>::try_from) {
+        if look(window) {
+            return true;
+        }
+        at += PLACES;
+    }
+    let mut rest = [0; WINDOW];
+    rest[..bytes.len() - at].copy_from_slice(&bytes[at..]);
+    look(&rest)
+}
+
+/// A cheap look for a group of eight bits that is an ASCII letter, or begins a Chinese one.
+pub(super) fn may_have_bits(bytes: &[u8]) -> bool {
+    let is_bits = |at: usize| bytes.get(at..at + 8).is_some_and(|eight| eight.iter().all(|bit| matches!(bit, b'0' | b'1')));
+    memmem::find_iter(bytes, b"011").any(is_bits) || memmem::find_iter(bytes, b"1110").any(is_bits)
+}
+
+/// Decodes pairs of hex digits with blanks, colons, commas, `0x` or `\x` between them.
+pub(super) fn pairs(text: &str, changes: &mut Changes) {
+    groups(text.as_bytes(), PAIRS_MIN, changes, &|bytes, at| {
+        let prefix = match bytes.get(at..) {
+            Some([b'0', b'x' | b'X', ..]) => 2,
+            _ => 0,
+        };
+        let pair = bytes.get(at + prefix..at + prefix + 2)?;
+        let value = pair.iter().try_fold(0u8, |value, &digit| Some((value << 4) | char::from(digit).to_digit(16)? as u8))?;
+        Some((value, prefix + 2))
+    });
+}
+
+/// Decodes groups of eight bits.
+pub(super) fn bits(text: &str, changes: &mut Changes) {
+    groups(text.as_bytes(), BITS_MIN, changes, &|bytes, at| {
+        let eight = bytes.get(at..at + 8)?;
+        let value = eight.iter().try_fold(0u8, |value, &bit| matches!(bit, b'0' | b'1').then(|| (value << 1) | (bit - b'0')))?;
+        Some((value, 8))
+    });
+}
+
+/// Decodes groups that stand for a byte each, none of them inside a longer word. `read` gives the byte and the length of a group.
+///
+/// What comes out has a letter in it: a list of numbers between 30 and 39 is no telephone number.
+fn groups(bytes: &[u8], least: usize, changes: &mut Changes, read: &dyn Fn(&[u8], usize) -> Option<(u8, usize)>) {
+    let is_blank = |byte: &&u8| matches!(byte, b' ' | b':' | b',' | b'-' | b';' | b'\n' | b'\r');
+    let mut at = 0;
+    let mut values = Vec::new();
+    while at < bytes.len() {
+        let is_inside = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
+        if is_inside || !bytes[at].is_ascii_hexdigit() {
+            at += 1;
+            continue;
+        }
+        values.clear();
+        let (start, mut end, mut next) = (at, at, at);
+        while let Some((value, length)) = read(bytes, next) {
+            let is_head = bytes.get(next + length).is_some_and(|byte| byte.is_ascii_alphanumeric() && length < 4);
+            if is_head {
+                break;
+            }
+            values.push(value);
+            end = next + length;
+            next = end + bytes[end..].iter().take(3).take_while(is_blank).count();
+        }
+        let text = (values.len() >= least).then(|| readable(&values)).flatten();
+        if let Some(text) = text.filter(|text| text.contains(char::is_alphabetic)) {
+            changes.push(start..end, &text);
+        }
+        at = end.max(at + 1);
+    }
+}
