@@ -9,10 +9,12 @@ mod runs;
 
 use std::ops::Range;
 
-use memchr::{memchr, memchr3, memmem};
+use memchr::{memchr, memchr_iter, memchr3};
 
 use crate::map::Map;
 use crate::view::{Decoded, boundary_down, boundary_up};
+
+pub(crate) use runs::any_window;
 
 /// What is kept on either side of something decoded, in bytes.
 pub(crate) const MARGIN_BYTES: usize = 512;
@@ -95,7 +97,7 @@ pub(crate) fn decoded(text: &str) -> Option<Decoded> {
     if memchr(b'=', bytes).is_some() {
         escapes::quoted_printable(text, &mut changes);
     }
-    if memmem::find(bytes, b"U+").is_some() || memmem::find(bytes, b"u+").is_some() {
+    if memchr_iter(b'+', bytes).any(|at| at > 0 && bytes[at - 1].eq_ignore_ascii_case(&b'u')) {
         escapes::code_points(text, &mut changes);
     }
     runs::long(text, &mut changes);

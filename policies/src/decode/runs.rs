@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use memchr::memmem;
+use memchr::memchr_iter;
 
 use super::{Changes, readable};
 
@@ -48,7 +48,7 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Marks the ASCII bytes of eight that are below `limit` (at most 0x80), in their highest bits.
-pub(crate) fn below(eight: u64, limit: u8) -> u64 {
+fn below(eight: u64, limit: u8) -> u64 {
     !((eight | HIGHS) - ONES * u64::from(limit)) & HIGHS & !eight
 }
 
@@ -181,41 +181,43 @@ fn base64(digits: &[u8]) -> Vec<u8> {
 /// A cheap look for pairs of hex digits with the same thing between them: `69 67 6e`, `69, 67, 6e`, `0x69`. ASCII letters in hex begin with a
 /// decimal digit, and of any other text nearly every letter has one.
 pub(super) fn may_have_pairs(bytes: &[u8]) -> bool {
-    let has_digit = bytes.chunks(64).any(|chunk| chunk.iter().fold(false, |found, byte| found | byte.is_ascii_digit()));
-    has_digit && (have_pairs(bytes) || memmem::find(bytes, b"0x").is_some())
-}
-
-/// Looks at 32 places at a time, without branches, which the compiler turns into wide instructions.
-fn have_pairs(bytes: &[u8]) -> bool {
     const PLACES: usize = 32;
-    const WINDOW: usize = PLACES + 8;
     let is_hex = |byte: u8| (byte.wrapping_sub(b'0') < 10) | ((byte | 0x20).wrapping_sub(b'a') < 6);
-    let look = |window: &[u8; WINDOW]| {
+    any_window::<PLACES, { PLACES + 8 }>(bytes, |window| {
+        if !window[..PLACES].iter().fold(false, |found, byte| found | byte.is_ascii_digit()) {
+            return false;
+        }
         let mut found = false;
         for i in 0..PLACES {
             let pair = is_hex(window[i]) & is_hex(window[i + 1]) & !is_hex(window[i + 2]);
             let near = is_hex(window[i + 3]) & is_hex(window[i + 4]) & (window[i + 5] == window[i + 2]);
             let far = (window[i + 3] == b' ') & is_hex(window[i + 4]) & is_hex(window[i + 5]) & (window[i + 6] == window[i + 2]);
-            found |= pair & (near | far);
+            let prefixed = (window[i] == b'0') & ((window[i + 1] | 0x20) == b'x') & is_hex(window[i + 2]) & is_hex(window[i + 3]);
+            found |= (pair & (near | far)) | prefixed;
         }
         found
-    };
+    })
+}
+
+/// Runs `look` over a text, so many places at a time, each window reaching a little beyond its places; what is missing at the end is zero.
+/// Without branches inside, the compiler turns such a look into wide instructions.
+pub(crate) fn any_window<const PLACES: usize, const BYTES: usize>(bytes: &[u8], look: impl Fn(&[u8; BYTES]) -> bool) -> bool {
     let mut at = 0;
-    while let Some(Ok(window)) = bytes.get(at..at + WINDOW).map(<&[u8; WINDOW]>::try_from) {
+    while let Some(Ok(window)) = bytes.get(at..at + BYTES).map(<&[u8; BYTES]>::try_from) {
         if look(window) {
             return true;
         }
         at += PLACES;
     }
-    let mut rest = [0; WINDOW];
+    let mut rest = [0; BYTES];
     rest[..bytes.len() - at].copy_from_slice(&bytes[at..]);
     look(&rest)
 }
 
-/// A cheap look for a group of eight bits that is an ASCII letter, or begins a Chinese one.
+/// A cheap look for a group of eight bits that is an ASCII letter (01...), or begins a Chinese one (1110...).
 pub(super) fn may_have_bits(bytes: &[u8]) -> bool {
     let is_bits = |at: usize| bytes.get(at..at + 8).is_some_and(|eight| eight.iter().all(|bit| matches!(bit, b'0' | b'1')));
-    memmem::find_iter(bytes, b"011").any(is_bits) || memmem::find_iter(bytes, b"1110").any(is_bits)
+    memchr_iter(b'1', bytes).any(|at| is_bits(at) || is_bits(at.saturating_sub(1)))
 }
 
 /// Decodes pairs of hex digits with blanks, colons, commas, `0x` or `\x` between them.

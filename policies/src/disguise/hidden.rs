@@ -10,11 +10,14 @@ const BYTES_MIN: usize = 4;
 
 /// Lists what a text says in invisible characters.
 pub(crate) fn hidden(text: &str) -> Vec<Decoded> {
+    let mut forms = Vec::new();
+    if text.is_ascii() {
+        return forms;
+    }
     let bytes = text.as_bytes();
     // How U+E0000 to U+E0FFF begin, and U+FE00 to U+FE3F.
     let beyond = memmem::find(bytes, b"\xf3\xa0");
     let first = [beyond, memmem::find(bytes, b"\xef\xb8")].into_iter().flatten().min();
-    let mut forms = Vec::new();
     let Some(first) = first else { return forms };
     if beyond.is_some() {
         forms.extend(tags(text, first));

@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::words::{is_attack, is_known};
-use crate::decode::Changes;
+use crate::decode::{Changes, any_window};
 use crate::view::Decoded;
 
 /// Longest word that is read, in bytes.
 const WORD_BYTES_MAX: usize = 24;
+/// Longest number that may be a word: `411` is `all`.
+const NUMBER_BYTES_MAX: usize = 4;
 /// Most signs in one word that are read both ways.
 const EITHER_MAX: u32 = 4;
 
@@ -40,7 +42,10 @@ fn is_sign(byte: u8) -> bool {
 /// A cheap look for a sign that touches a letter: before it, or, if it is no exclamation mark, behind it.
 fn may_have(bytes: &[u8]) -> bool {
     const PLACES: usize = 32;
-    let look = |window: &[u8; PLACES + 1]| {
+    any_window::<PLACES, { PLACES + 1 }>(bytes, |window| {
+        if !window.iter().fold(false, |found, &byte| found | is_sign(byte)) {
+            return false;
+        }
         let mut found = false;
         for i in 0..PLACES {
             let (this, next) = (window[i], window[i + 1]);
@@ -48,17 +53,7 @@ fn may_have(bytes: &[u8]) -> bool {
             found |= (is_sign(this) & letters.1) | (letters.0 & is_sign(next) & (next != b'!') & (next != b'|'));
         }
         found
-    };
-    let mut at = 0;
-    while let Some(Ok(window)) = bytes.get(at..at + PLACES + 1).map(<&[u8; PLACES + 1]>::try_from) {
-        if look(window) {
-            return true;
-        }
-        at += PLACES;
-    }
-    let mut rest = [0; PLACES + 1];
-    rest[..bytes.len() - at].copy_from_slice(&bytes[at..]);
-    look(&rest)
+    })
 }
 
 /// Fewest letters of a known word that says something about its text.
@@ -72,28 +67,42 @@ pub(super) fn spelled(text: &str) -> Option<Spelled> {
     if !may_have(bytes) {
         return None;
     }
-    let (mut words, mut telling, mut at) = (Vec::new(), 0, 0);
+    let places = mixed(bytes);
+    let long = places.iter().filter(|place| place.len() >= TELLING_LETTERS_MIN);
+    let tells = long.map(|place| match spell(&bytes[place.clone()]) {
+        (word, true) if is_attack(&word.to_ascii_lowercase()) => TELLING_WORDS_MIN,
+        (_, is_known) => usize::from(is_known),
+    });
+    if tells.sum::<usize>() < TELLING_WORDS_MIN {
+        return None;
+    }
+    let words = places.into_iter().filter_map(|place| {
+        let word = &bytes[place.clone()];
+        let (spelled, is_known) = spell(word);
+        // A number is a word only if it is one of the lists.
+        (is_known || word.iter().any(u8::is_ascii_alphabetic)).then_some((place, spelled))
+    });
+    Some(Spelled(words.collect()))
+}
+
+/// Lists the words with such signs in them, and short numbers.
+fn mixed(bytes: &[u8]) -> Vec<Range<usize>> {
     let takes = |byte: &u8| byte.is_ascii_alphabetic() || is_sign(*byte);
-    while let Some(skipped) = bytes[at..].iter().position(takes) {
-        let start = at + skipped;
-        at = start + bytes[start..].iter().take_while(|&byte| takes(byte)).count();
-        // What ends a sentence is no letter, unless nothing else is left of the word.
+    let (mut places, mut at) = (Vec::new(), 0);
+    while let Some(skipped) = bytes[at..].iter().position(|&byte| is_sign(byte)) {
+        let sign = at + skipped;
+        let start = sign - bytes[at..sign].iter().rev().take_while(|&byte| takes(byte)).count();
+        at = sign + bytes[sign..].iter().take_while(|&byte| takes(byte)).count();
+        // What ends a sentence is no letter.
         let end = start + bytes[start..at].iter().rposition(|byte| !matches!(byte, b'!' | b'|')).map_or(0, |last| last + 1);
         let word = &bytes[start..end];
         let letters = word.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-        if word.len() < 2 || word.len() > WORD_BYTES_MAX || letters == word.len() || (letters == 0 && word.len() > 4) {
-            continue;
+        let longest = if letters == 0 { NUMBER_BYTES_MAX } else { WORD_BYTES_MAX };
+        if (2..=longest).contains(&word.len()) && letters < word.len() {
+            places.push(start..end);
         }
-        let (word, is_known_word) = spell(word);
-        if letters == 0 && !is_known_word {
-            continue;
-        }
-        if is_known_word && word.len() >= TELLING_LETTERS_MIN {
-            telling += if is_attack(&word.to_ascii_lowercase()) { TELLING_WORDS_MIN } else { 1 };
-        }
-        words.push((start..end, word));
     }
-    (telling >= TELLING_WORDS_MIN).then_some(Spelled(words))
+    places
 }
 
 /// Spells one word out, and says whether it is one of the lists.

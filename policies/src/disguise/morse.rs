@@ -1,5 +1,7 @@
 //! Morse code (ITU-R M.1677-1): letters only, between blanks; words between `/`, `|` or wider blanks.
 
+use memchr::memchr_iter;
+
 use super::words::is_attack;
 use crate::decode::Changes;
 use crate::view::Decoded;
@@ -25,8 +27,8 @@ fn is_sign(byte: u8) -> bool {
 /// Reads runs of dots and dashes in which a word of an attack stands.
 pub(super) fn read(text: &str) -> Option<Decoded> {
     let bytes = text.as_bytes();
-    // Eight signs in a row: a table's rule passes, and is seen through below.
-    bytes.chunks_exact(8).find(|eight| eight.iter().all(|&byte| is_sign(byte)))?;
+    // A dot beside a dash: `N` or `A` or any longer letter.
+    memchr_iter(b'-', bytes).find(|&at| bytes.get(at + 1) == Some(&b'.') || (at > 0 && bytes[at - 1] == b'.'))?;
     let mut changes = Changes::default();
     let mut at = 0;
     while let Some(skipped) = bytes[at..].iter().position(|byte| matches!(byte, b'.' | b'-')) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::words::{WORD_LETTERS_MAX, is_known};
-use crate::decode::Changes;
+use crate::decode::{Changes, any_window};
 use crate::view::Decoded;
 
 /// Fewest single letters in a row that are joined.
@@ -13,35 +13,32 @@ const BETWEEN_BYTES_MAX: usize = 6;
 /// Most letters of one text that are told apart into words where nothing else does.
 const SEGMENTED_LETTERS_MAX: usize = 16 * 1024;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// A cheap look: eight bytes with three or more of blank, `-`, `.`, `*` and the like, or `x_x_x`; or Chinese letters with the
-/// same byte after each of three.
+/// A cheap look for the same sign, or the same two, between each two of five letters, or the same byte behind each of four Chinese ones.
 fn may_have(bytes: &[u8]) -> bool {
-    let mut chunks = bytes.chunks_exact(8);
-    let mut is_ascii = true;
-    for eight in &mut chunks {
-        let Ok(eight) = <[u8; 8]>::try_from(eight) else { break };
-        let word = u64::from_le_bytes(eight);
-        is_ascii &= word & HIGHS == 0;
-        let below_0 = !((word | HIGHS) - ONES * 0x30) & HIGHS & !word;
-        let without_two = below_0 & below_0.wrapping_sub(1);
-        let without_two = without_two & without_two.wrapping_sub(1);
-        if without_two != 0 {
-            return true;
+    const PLACES: usize = 32;
+    let is_sign = |byte: u8| (byte < b'0') | (byte == b'_') | (byte == b'|') | (byte == b'~');
+    let is_spaced = any_window::<PLACES, { PLACES + 10 }>(bytes, |window| {
+        let mut found = false;
+        for i in 0..PLACES {
+            let same =
+                |step: usize| (window[i] == window[i + step]) & (window[i] == window[i + 2 * step]) & (window[i] == window[i + 3 * step]);
+            let singly = same(2) & (window[i] != window[i + 1]);
+            let doubly = same(3) & is_sign(window[i + 1]) & (window[i + 1] == window[i + 4]) & (window[i] != window[i + 2]);
+            found |= (singly | doubly) & is_sign(window[i]) & (window[i] != 0);
         }
-        let joined = eight[1] | 0x20 | eight[3] | eight[5];
-        if (eight[1] == eight[3] && eight[3] == eight[5] && matches!(joined, b'_' | b'|' | 0x7f | b'~'))
-            || (eight[0] == eight[2] && eight[2] == eight[4] && matches!(eight[0], b'_' | b'|' | b'~'))
-        {
-            return true;
-        }
-    }
-    !is_ascii
-        && bytes.len() >= 13
-        && (0..bytes.len() - 12)
-            .any(|i| bytes[i] < 0x80 && bytes[i] == bytes[i + 4] && bytes[i] == bytes[i + 8] && bytes[i] == bytes[i + 12])
+        found
+    });
+    is_spaced
+        || !bytes.is_ascii()
+            && any_window::<PLACES, { PLACES + 16 }>(bytes, |window| {
+                let mut found = false;
+                for i in 0..PLACES {
+                    let byte = window[i];
+                    let is_same = (byte == window[i + 4]) & (byte == window[i + 8]) & (byte == window[i + 12]);
+                    found |= is_same & (byte < 0x80) & (byte != 0) & (window[i + 1] >= 0x80);
+                }
+                found
+            })
 }
 
 /// Joins single letters; a wider gap among them is a blank.
@@ -56,12 +53,11 @@ pub(super) fn joined(text: &str) -> Option<Decoded> {
     let mut characters = text.char_indices().peekable();
     while let Some((at, c)) = characters.next() {
         let is_letter = is_letter(c);
-        let next_is_letter = characters.peek().is_some_and(|&(_, next)| joins(next));
-        let is_single =
-            is_letter && !(before_is_letter || next_is_letter) || is_letter && is_han(c) && !before_is_letter && !next_is_letter;
-        before_is_letter = joins(c);
+        let next_is_letter = characters.peek().is_some_and(|&(_, next)| self::is_letter(next));
+        let is_single = is_letter && !before_is_letter && !next_is_letter;
+        before_is_letter = is_letter;
         let far = run.last().is_some_and(|(last, _)| at - last.end > BETWEEN_BYTES_MAX);
-        if far || (joins(c) && !is_single) {
+        if far || (is_letter && !is_single) {
             take(text, &run, &mut changes, &mut budget);
             run.clear();
         }
@@ -76,15 +72,6 @@ pub(super) fn joined(text: &str) -> Option<Decoded> {
 /// What may be a letter of a spaced word: digits and signs may stand for letters.
 fn is_letter(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '@' | '$')
-}
-
-/// What makes its neighbour part of a longer word.
-fn joins(c: char) -> bool {
-    is_letter(c)
-}
-
-fn is_han(c: char) -> bool {
-    !c.is_ascii()
 }
 
 /// Writes a run of single letters as words.
