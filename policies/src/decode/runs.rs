@@ -242,10 +242,13 @@ pub(super) fn bits(text: &str, changes: &mut Changes) {
     });
 }
 
+/// Reads the group that begins at a place: its byte and its length.
+type ReadGroup = dyn Fn(&[u8], usize) -> Option<(u8, usize)>;
+
 /// Decodes groups that stand for a byte each, none of them inside a longer word. `read` gives the byte and the length of a group.
 ///
 /// What comes out has a letter in it: a list of numbers between 30 and 39 is no telephone number.
-fn groups(bytes: &[u8], least: usize, changes: &mut Changes, read: &dyn Fn(&[u8], usize) -> Option<(u8, usize)>) {
+fn groups(bytes: &[u8], least: usize, changes: &mut Changes, read: &ReadGroup) {
     let is_blank = |byte: &&u8| matches!(byte, b' ' | b':' | b',' | b'-' | b';' | b'\n' | b'\r');
     let mut at = 0;
     let mut values = Vec::new();
