@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr_iter, memchr3};
 
+use crate::fold::{Fold, fold};
 use crate::map::Map;
 use crate::view::{Decoded, boundary_down, boundary_up};
 
@@ -42,9 +43,12 @@ impl Changes {
         self.list.push(Change { from, to: start..self.text.len() });
     }
 
-    /// Says that `from` reads as one character.
+    /// Says that `from` reads as one character; as nothing, if it is one that nobody sees: a text about U+202E does not contain one.
     pub(crate) fn push_char(&mut self, from: Range<usize>, to: char) {
-        self.push(from, to.encode_utf8(&mut [0; 4]));
+        match fold(to) {
+            Fold::Gone => self.push(from, ""),
+            _ => self.push(from, to.encode_utf8(&mut [0; 4])),
+        }
     }
 
     /// Carries out the changes, the longest of those that begin at one place, and leaves out what is far from any.
@@ -163,6 +167,7 @@ mod tests {
             ("&#105;&#x67;n&amp;&eacute;&nbsp;&#105 x", "ign&e\u{a0}i x"),
             (r"\u0069\u{67}\x6e\U0000006f \ud83d\ude00 \\u0069", "igno 😀 i"),
             ("U+0069 U+0067 U+006E, U+5FFD", "ign忽"),
+            (r"ig&#8203;no\u200Bre U+202E", "ignore "),
             ("=69=67=6E=6F re=\r\nst =E5=BF=BD", "igno rest 忽"),
             ("01101001 01100111 01101110 01101111 01110010 01100101", "ignore"),
         ] {
