@@ -1,25 +1,27 @@
 //! The first look at a text: where a literal of any rule may stand, where a run of digits begins, where a rare character is.
 //!
-//! One loop over the bytes. The four bytes at each place, in lower case, are hashed into a bitmap that holds one window of each literal,
-//! the rarest it has; a hit is compared with the literals of that window. The bitmaps fit the first cache, so the loop runs at more than a
-//! gigabyte a second and does not slow down with the number of rules, as an automaton of thousands of literals does.
+//! One loop over the bytes. The first three, four and six bytes at each place, in lower case, are each looked up in a bitmap that holds one
+//! window of each literal, the rarest it has; a hit is compared with the literals of that window. The bitmaps stay in the first caches, so
+//! the loop does not slow down with the number of rules, as an automaton of thousands of literals does.
 
 use crate::frequency::rate;
 
 /// Shortest literal that can be looked for, in bytes.
 pub(crate) const LITERAL_BYTES_MIN: usize = 3;
 
+/// Bits of the three bitmaps, as powers of two.
+const SHORT_BITS: u32 = 17;
+const MIDDLE_BITS: u32 = 18;
 const LONG_BITS: u32 = 17;
-const SHORT_BITS: u32 = 16;
 /// Entries are found by this many bits of the hash.
-const INDEX_BITS: u32 = 12;
+const INDEX_BITS: u32 = 13;
 /// Lower case for letters; other bytes may fall together, which the comparison tells apart.
-const LOWER: u32 = 0x2020_2020;
+const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// What the first look finds.
 pub(crate) trait Sight {
-    /// Literal number `literal` stands at `at`.
-    fn literal(&mut self, literal: usize, at: usize);
+    /// Literal number `literal` stands at `start..end`.
+    fn literal(&mut self, literal: usize, start: usize, end: usize);
     /// A byte of class `class` (never 0) stands at `at`; for digits and codes, a run of them begins there.
     fn byte(&mut self, class: u8, at: usize);
 }
@@ -37,15 +39,18 @@ pub(crate) const LONG_RUN_BYTES_MIN: usize = 25;
 
 /// One window of one literal.
 struct Entry {
-    window: u32,
+    window: u64,
     literal: u32,
     /// Where in the literal the window lies.
     offset: u32,
 }
 
-/// All windows of one length.
-struct Windows<const WORDS: usize> {
-    bits: Box<[u64; WORDS]>,
+/// All windows of `BYTES` bytes.
+struct Windows<const BYTES: usize> {
+    /// Two bits are set for each window, both in one word (a blocked Bloom filter: Putze, Sanders, Singler 2007).
+    bits: Vec<u64>,
+    /// The hash is shifted by so much to give a word.
+    shift: u32,
     /// For each head of a hash, where its entries begin; one more at the end.
     index: Vec<u32>,
     entries: Vec<Entry>,
@@ -54,56 +59,64 @@ struct Windows<const WORDS: usize> {
 /// The literals of all rules, ready to be looked for.
 pub(crate) struct Literals {
     words: Vec<Box<[u8]>>,
-    long: Windows<{ 1 << (LONG_BITS - 6) }>,
-    short: Windows<{ 1 << (SHORT_BITS - 6) }>,
+    short: Windows<3>,
+    middle: Windows<4>,
+    long: Windows<6>,
     classes: [u8; 256],
 }
 
-/// Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4): the high bits of a product.
-#[inline(always)]
-fn hash(window: u32) -> u32 {
-    window.wrapping_mul(0x9e37_79b1)
-}
-
-fn window4(bytes: &[u8; 4]) -> u32 {
-    u32::from_le_bytes(*bytes) | LOWER
-}
-
-fn window3(window: u32) -> u32 {
-    window & 0x00ff_ffff
-}
-
-impl<const WORDS: usize> Windows<WORDS> {
-    fn new(mut entries: Vec<Entry>) -> Self {
-        let head = |entry: &Entry| (hash(entry.window) >> (32 - INDEX_BITS)) as usize;
+impl<const BYTES: usize> Windows<BYTES> {
+    fn new(bits: u32, words: &[&[u8]], lengths: std::ops::Range<usize>) -> Self {
+        let mut entries: Vec<Entry> = Vec::new();
+        for (number, word) in words.iter().enumerate().filter(|(_, word)| lengths.contains(&word.len())) {
+            let rate = |&at: &usize| rate(&word[at..at + BYTES]);
+            let offset = (0..=word.len() - BYTES).min_by(|a, b| rate(a).total_cmp(&rate(b))).unwrap_or(0);
+            let mut window = [0; 8];
+            window[..BYTES].copy_from_slice(&word[offset..offset + BYTES]);
+            entries.push(Entry { window: Self::cut(u64::from_le_bytes(window) | LOWER), literal: number as u32, offset: offset as u32 });
+        }
+        let head = |entry: &Entry| (Self::hash(entry.window) >> (64 - INDEX_BITS)) as usize;
         entries.sort_by_key(|entry| (head(entry), entry.window, entry.literal));
-        let mut bits = Box::new([0; WORDS]);
-        let mut index = vec![0; (1 << INDEX_BITS) + 1];
-        for entry in &entries {
-            let (word, bit) = Self::place(entry.window);
-            bits[word] |= 1 << bit;
-            index[head(entry) + 1] += 1;
+        let mut windows = Self { bits: vec![0; 1 << (bits - 6)], shift: 64 + 6 - bits, index: vec![0; (1 << INDEX_BITS) + 1], entries };
+        for entry in &windows.entries {
+            let hash = Self::hash(entry.window);
+            windows.bits[(hash >> windows.shift) as usize] |= Self::pair(hash);
+            windows.index[head(entry) + 1] += 1;
         }
-        for at in 1..index.len() {
-            index[at] += index[at - 1];
+        for at in 1..windows.index.len() {
+            windows.index[at] += windows.index[at - 1];
         }
-        Self { bits, index, entries }
+        windows
+    }
+
+    /// Cuts eight bytes to a window.
+    #[inline(always)]
+    fn cut(eight: u64) -> u64 {
+        eight & (u64::MAX >> (64 - 8 * BYTES))
+    }
+
+    /// Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4): the high bits of a product.
+    #[inline(always)]
+    fn hash(window: u64) -> u64 {
+        window.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// Two bits of a word.
+    #[inline(always)]
+    fn pair(hash: u64) -> u64 {
+        1 << (hash >> 24 & 63) | 1 << (hash >> 32 & 63)
     }
 
     #[inline(always)]
-    fn place(window: u32) -> (usize, u32) {
-        let hash = hash(window) >> (32 - 6 - WORDS.trailing_zeros());
-        ((hash >> 6) as usize & (WORDS - 1), hash & 63)
+    fn may_hold(&self, eight: u64) -> bool {
+        let hash = Self::hash(Self::cut(eight));
+        let pair = Self::pair(hash);
+        self.bits[(hash >> self.shift) as usize] & pair == pair
     }
 
-    #[inline(always)]
-    fn may_hold(&self, window: u32) -> bool {
-        let (word, bit) = Self::place(window);
-        self.bits[word] >> bit & 1 == 1
-    }
-
-    fn entries(&self, window: u32) -> impl Iterator<Item = &Entry> {
-        let head = (hash(window) >> (32 - INDEX_BITS)) as usize;
+    fn entries(&self, eight: u64) -> impl Iterator<Item = &Entry> {
+        let window = Self::cut(eight);
+        let head = (Self::hash(window) >> (64 - INDEX_BITS)) as usize;
         let range = self.index[head] as usize..self.index[head + 1] as usize;
         self.entries[range].iter().filter(move |entry| entry.window == window)
     }
@@ -111,38 +124,26 @@ impl<const WORDS: usize> Windows<WORDS> {
 
 impl Literals {
     /// Prepares literals (in lower case, each of at least [`LITERAL_BYTES_MIN`] bytes) and the classes of bytes to tell of.
-    pub(crate) fn new(words: &[Vec<u8>], classes: [u8; 256]) -> Self {
-        let (mut long, mut short) = (Vec::new(), Vec::new());
-        for (number, word) in words.iter().enumerate() {
-            let width = word.len().min(4);
-            let rarest = (0..=word.len() - width).min_by(|&a, &b| rate(&word[a..a + width]).total_cmp(&rate(&word[b..b + width])));
-            let offset = rarest.unwrap_or(0);
-            let mut window = [0; 4];
-            window[..width].copy_from_slice(&word[offset..offset + width]);
-            let window = window4(&window);
-            let entry = |window| Entry { window, literal: number as u32, offset: offset as u32 };
-            match width {
-                4 => long.push(entry(window)),
-                _ => short.push(entry(window3(window))),
-            }
-        }
-        let words = words.iter().map(|word| word.clone().into_boxed_slice()).collect();
-        Self { words, long: Windows::new(long), short: Windows::new(short), classes }
+    pub(crate) fn new(words: &[&[u8]], classes: [u8; 256]) -> Self {
+        let short = Windows::new(SHORT_BITS, words, LITERAL_BYTES_MIN..4);
+        let middle = Windows::new(MIDDLE_BITS, words, 4..6);
+        let long = Windows::new(LONG_BITS, words, 6..usize::MAX);
+        Self { words: words.iter().map(|&word| word.into()).collect(), short, middle, long, classes }
     }
 
     /// Tells everything seen at `from` or later, by place.
     pub(crate) fn look(&self, text: &[u8], from: usize, sight: &mut impl Sight) {
         let mut before = if from > 0 { self.classes[usize::from(text[from - 1])] } else { NO_CLASS };
         let mut at = from;
-        for window in text[from..].windows(4) {
-            let Some(window) = window.first_chunk::<4>() else { break };
-            before = self.look_at(window, before, text, from, at, sight);
+        for eight in text[from..].windows(8) {
+            let Some(eight) = eight.first_chunk::<8>() else { break };
+            before = self.look_at(eight, before, text, from, at, sight);
             at += 1;
         }
         while at < text.len() {
-            let mut window = [0; 4];
-            window[..text.len() - at].copy_from_slice(&text[at..]);
-            before = self.look_at(&window, before, text, from, at, sight);
+            let mut eight = [0; 8];
+            eight[..text.len() - at].copy_from_slice(&text[at..]);
+            before = self.look_at(&eight, before, text, from, at, sight);
             at += 1;
         }
     }
@@ -168,10 +169,10 @@ impl Literals {
     }
 
     #[inline(always)]
-    fn look_at(&self, bytes: &[u8; 4], before: u8, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) -> u8 {
-        let window = window4(bytes);
-        if self.long.may_hold(window) | self.short.may_hold(window3(window)) {
-            self.compare(window, text, from, at, sight);
+    fn look_at(&self, bytes: &[u8; 8], before: u8, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) -> u8 {
+        let eight = u64::from_le_bytes(*bytes) | LOWER;
+        if self.short.may_hold(eight) | self.middle.may_hold(eight) | self.long.may_hold(eight) {
+            self.compare(eight, text, from, at, sight);
         }
         let class = self.classes[usize::from(bytes[0])];
         if class != NO_CLASS {
@@ -196,12 +197,15 @@ impl Literals {
     }
 
     #[inline(never)]
-    fn compare(&self, window: u32, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) {
-        for entry in self.long.entries(window).chain(self.short.entries(window3(window))) {
+    fn compare(&self, eight: u64, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) {
+        let short = self.short.may_hold(eight).then(|| self.short.entries(eight));
+        let middle = self.middle.may_hold(eight).then(|| self.middle.entries(eight));
+        let long = self.long.may_hold(eight).then(|| self.long.entries(eight));
+        for entry in short.into_iter().flatten().chain(middle.into_iter().flatten()).chain(long.into_iter().flatten()) {
             let word = &self.words[entry.literal as usize];
             let Some(start) = at.checked_sub(entry.offset as usize).filter(|&start| start >= from) else { continue };
             if text.get(start..start + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word)) {
-                sight.literal(entry.literal as usize, start);
+                sight.literal(entry.literal as usize, start, start + word.len());
             }
         }
     }
@@ -216,8 +220,8 @@ mod tests {
     struct Seen(Vec<(usize, usize)>, Vec<(u8, usize)>);
 
     impl Sight for Seen {
-        fn literal(&mut self, literal: usize, at: usize) {
-            self.0.push((literal, at));
+        fn literal(&mut self, literal: usize, start: usize, _: usize) {
+            self.0.push((literal, start));
         }
 
         fn byte(&mut self, class: u8, at: usize) {
@@ -226,7 +230,7 @@ mod tests {
     }
 
     fn seen(words: &[&str], text: &str, from: usize) -> Seen {
-        let words: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
         let mut classes = [NO_CLASS; 256];
         classes[usize::from(b'0')..=usize::from(b'9')].fill(DIGIT_CLASS);
         classes[usize::from(b'A')..=usize::from(b'Z')].fill(CODE_CLASS);
@@ -270,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_missed(text in "[abAB-]{0,40}", words in prop::collection::vec("[ab-]{3,7}", 1..9)) {
+        fn nothing_is_missed(text in "[abAB-]{0,40}", words in prop::collection::vec("[ab-]{3,9}", 1..9)) {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let lower = text.to_lowercase();
             let mut expected: Vec<(usize, usize)> = Vec::new();
