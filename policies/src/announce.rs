@@ -38,6 +38,13 @@ pub(crate) struct Reach {
     pub max: usize,
 }
 
+impl Reach {
+    /// Returns true when a match may begin at few places only.
+    pub(crate) fn is_narrow(self) -> bool {
+        self.max - self.min < STARTS_TRIED
+    }
+}
+
 /// What must stand around an announcement for a match to be there.
 #[derive(Clone)]
 pub(crate) struct Around {
@@ -74,7 +81,7 @@ pub(crate) fn beginnings(hir: &Hir, announcement: &Announcement) -> Option<Vec<V
         Announcement::Literals { around, .. } | Announcement::Bytes { around, .. } => around.reach,
         Announcement::Nothing => return None,
     };
-    if reach.max - reach.min < STARTS_TRIED {
+    if reach.is_narrow() {
         return None;
     }
     let plain = syntax::lowered(&syntax::without_captures(hir));
@@ -176,7 +183,7 @@ fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
         let before = last_parts(&parts[..i]);
         // Where something is asked of what stands before, few places pass.
         let work = verification(reach, max, if before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 });
-        if let Some(literals) = required_literals(&syntax::lowered(&tail), work) {
+        if let Some(literals) = required_literals(&syntax::led(&syntax::lowered(&tail)), work) {
             let cost = literals_cost(&literals, work);
             best.offer(Announcement::Literals { literals, around: Around { reach, before, after: first_parts(&parts[i..]) } }, cost);
         }
@@ -410,11 +417,11 @@ fn literals_cost(literals: &[Vec<u8>], work: f64) -> f64 {
     literals.iter().map(|literal| rate(literal)).sum::<f64>() * work + literals.len() as f64 * LITERAL_COST
 }
 
-/// How often an announcing byte comes in ordinary text: runs of digits and of two or more capitals are rare in prose.
+/// How often an announcing byte comes in ordinary text: a run of digits begins less often than a word with a capital.
 fn byte_rate(byte: u8) -> f64 {
     match byte {
         b'0' => 0.012,
-        b'A' => 0.004,
+        b'A' => 0.05,
         _ => rate(&[byte]),
     }
 }

@@ -10,6 +10,8 @@ use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
 
+use crate::marks::Marks;
+
 /// Largest compiled form of one pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest compiled form of the surroundings of all announcements of one kind, in bytes.
@@ -26,6 +28,10 @@ pub(crate) struct Scratch {
     pub surroundings: Vec<Surrounded>,
     /// For each pattern, where its newest window is in the list being made; an entry from an earlier list is told by its pattern.
     pub newest: Vec<u32>,
+    /// Patterns that may stand at the place being looked at, a bit for each.
+    pub fit: Vec<u64>,
+    /// Where keywords stand in the text being searched.
+    pub marks: Marks,
 }
 
 /// What one thread knows of one [`Surroundings`].
@@ -44,7 +50,13 @@ impl Scratch {
     pub(crate) fn new(patterns: usize, surroundings: usize) -> Self {
         let newest = vec![u32::MAX; patterns];
         let patterns = (0..patterns).map(|_| None).collect();
-        Self { patterns, newest, surroundings: (0..surroundings).map(|_| Surrounded::default()).collect() }
+        Self {
+            patterns,
+            newest,
+            fit: Vec::new(),
+            marks: Marks::default(),
+            surroundings: (0..surroundings).map(|_| Surrounded::default()).collect(),
+        }
     }
 }
 
@@ -131,14 +143,14 @@ impl Surroundings {
         second
     }
 
-    /// Calls `found` with the number of every pattern that may match around `at`.
-    pub(crate) fn at(&self, scratch: &mut Surrounded, text: &[u8], at: usize, mut found: impl FnMut(usize)) {
+    /// Calls `found` with the number of every pattern of `fit` (a bit for each) that may match around `at`.
+    pub(crate) fn at(&self, scratch: &mut Surrounded, fit: &[u64], text: &[u8], at: usize, mut found: impl FnMut(usize)) {
         let Surrounded { after, before, found: list, is_found } = scratch;
         list.clear();
         is_found.resize(self.after.pattern_len(), false);
         let mut guarded = 0;
         walk_forward(&self.after, after, text, at, &mut |pattern| {
-            if !is_found[pattern] {
+            if fits(fit, pattern) && !is_found[pattern] {
                 is_found[pattern] = true;
                 list.push(pattern);
                 match self.is_guarded[pattern] {
@@ -158,6 +170,10 @@ impl Surroundings {
         }
         list.iter().for_each(|&pattern| is_found[pattern] = false);
     }
+}
+
+fn fits(fit: &[u64], pattern: usize) -> bool {
+    fit[pattern / 64] >> (pattern % 64) & 1 == 1
 }
 
 /// Returns true when a pattern that may be empty still asks something of its place.

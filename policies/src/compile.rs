@@ -10,6 +10,8 @@ use crate::announce::{Announcement, Around, Plan, Reach, beginnings, plan};
 use crate::automaton::{Automaton, Surroundings};
 use crate::error::Fault;
 use crate::literals::{CODE_CLASS, DIGIT_CLASS, Literals, NO_CLASS};
+use crate::marks::{Marked, markable};
+use crate::outline::{Announced, Outlines, Signs};
 use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
 use crate::syntax;
 use crate::threads;
@@ -43,6 +45,8 @@ pub(crate) struct Lead {
 
 /// All patterns that have announcements of one kind: literals, digits, or one certain byte.
 pub(crate) struct Called {
+    /// Tells from a few bytes which patterns of the surroundings cannot be there.
+    pub outlines: Outlines,
     pub surroundings: Surroundings,
     /// Bytes that may follow the announcing byte.
     pub second: [bool; 256],
@@ -55,6 +59,10 @@ pub(crate) struct Matchers {
     pub all: Vec<Matcher>,
     /// Finds every literal and every announcing byte.
     pub literals: Literals,
+    /// What must stand around each literal.
+    pub signs: Signs,
+    /// Which literals are keywords, and of which rules.
+    pub marked: Marked,
     /// What is called by literals (0), digits (1), codes (2), long runs (3), and by byte class n (n).
     pub called: Vec<Called>,
     /// Matchers that nothing announces: they run over the whole text.
@@ -64,8 +72,9 @@ pub(crate) struct Matchers {
 /// Announcements as they are found.
 #[derive(Default)]
 struct Seen {
-    words: HashSet<Vec<u8>>,
     literals: Vec<(Around, usize)>,
+    /// For each of those, its literals.
+    words: Vec<Vec<Vec<u8>>>,
     bytes: BTreeMap<u8, Vec<(Around, usize)>>,
     everywhere: Vec<usize>,
 }
@@ -81,7 +90,7 @@ pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matcher
             all.push(matcher);
         }
     }
-    seen.matchers(all)
+    seen.matchers(all, rules)
 }
 
 /// Compiles the patterns of one rule.
@@ -130,7 +139,7 @@ impl Seen {
     fn add(&mut self, matcher: usize, announcement: Announcement) {
         match announcement {
             Announcement::Literals { literals, around } => {
-                self.words.extend(literals);
+                self.words.push(literals);
                 self.literals.push((around, matcher));
             }
             Announcement::Bytes { bytes, around } => {
@@ -142,9 +151,20 @@ impl Seen {
         }
     }
 
-    fn matchers(self, all: Vec<Matcher>) -> Result<Matchers, String> {
-        let mut words: Vec<Vec<u8>> = self.words.into_iter().collect();
-        words.sort();
+    fn matchers(self, all: Vec<Matcher>, rules: &[Rule]) -> Result<Matchers, String> {
+        let keywords: Vec<Vec<u8>> = rules.iter().flat_map(|rule| &rule.variants).filter_map(markable).flatten().collect();
+        let words: HashSet<&[u8]> = self.words.iter().flatten().chain(&keywords).map(Vec::as_slice).collect();
+        let mut words: Vec<&[u8]> = words.into_iter().collect();
+        words.sort_unstable();
+        let announced: Vec<(&Around, &Vec<Vec<u8>>)> = self.literals.iter().map(|(around, _)| around).zip(&self.words).collect();
+        let announced = threads::each(&announced, |_, (around, literals)| {
+            let literals = literals.iter().map(Vec::as_slice);
+            let numbered = literals.filter_map(|literal| Some((words.binary_search(&literal).ok()?, literal)));
+            Announced::new(around, &numbered.collect::<Vec<_>>())
+        });
+        let signs = Signs::new(&announced, words.len());
+        let marked = Marked::new(rules, |keyword| words.binary_search(&keyword).ok(), words.len());
+        let literals = |classes| Literals::new(&words, classes);
         let mut classes = [NO_CLASS; 256];
         let mut bytes = self.bytes;
         let digits = bytes.remove(&b'0').unwrap_or_default();
@@ -162,7 +182,7 @@ impl Seen {
             classes[usize::from(byte)] = called.len() as u8;
             called.push(call(found)?);
         }
-        Ok(Matchers { all, literals: Literals::new(&words, classes), called, everywhere: self.everywhere })
+        Ok(Matchers { all, literals: literals(classes), signs, marked, called, everywhere: self.everywhere })
     }
 }
 
@@ -171,8 +191,9 @@ fn call(found: Vec<(Around, usize)>) -> Result<Called, String> {
     let before: Vec<&Hir> = found.iter().map(|(around, _)| &around.before).collect();
     let surroundings = Surroundings::new(&after, &before)?;
     let second = surroundings.second();
+    let outlines = Outlines::new(&found.iter().map(|(around, _)| around).collect::<Vec<_>>());
     let leads = found.iter().map(|(around, matcher)| Lead { matcher: *matcher, reach: around.reach }).collect();
-    Ok(Called { surroundings, second, leads })
+    Ok(Called { outlines, surroundings, second, leads })
 }
 
 /// Parses a variant's patterns and phrases; each comes with its longest match.

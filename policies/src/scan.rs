@@ -150,7 +150,8 @@ impl Engine {
     /// Lists where each matcher is worth running; disjoint and in order for each matcher, matchers together.
     fn windows(&self, text: &str, from: usize, floors: &[f32], scratch: &mut Scratch) -> Vec<Window> {
         let matchers = &self.matchers;
-        let mut seeing = Seeing { matchers, text: text.as_bytes(), from, floors, scratch, windows: Vec::new(), literal_at: usize::MAX };
+        scratch.marks.clear();
+        let mut seeing = Seeing { matchers, text: text.as_bytes(), from, floors, scratch, windows: Vec::new() };
         matchers.literals.look(text.as_bytes(), from, &mut seeing);
         if !matchers.called[usize::from(LONG_CLASS)].leads.is_empty() {
             Literals::long_runs(text.as_bytes(), from, |at| seeing.call(usize::from(LONG_CLASS), at));
@@ -181,17 +182,18 @@ struct Seeing<'s> {
     floors: &'s [f32],
     scratch: &'s mut Scratch,
     windows: Vec<Window>,
-    /// Where the last literal was seen; another one at the same place says nothing new.
-    literal_at: usize,
 }
 
 impl Seeing<'_> {
     /// Opens a window for every pattern of this kind of announcement that may match around `at`.
     fn call(&mut self, kind: usize, at: usize) {
         let Self { matchers, text, from, floors, scratch, windows, .. } = self;
-        let Scratch { surroundings, newest, .. } = &mut **scratch;
+        let Scratch { surroundings, newest, fit, .. } = &mut **scratch;
         let called = &matchers.called[kind];
-        called.surroundings.at(&mut surroundings[kind], text, at, |pattern| {
+        if !called.outlines.fit(text, at, fit) {
+            return;
+        }
+        called.surroundings.at(&mut surroundings[kind], fit, text, at, |pattern| {
             let lead = &called.leads[pattern];
             if floors[matchers.all[lead.matcher].rule].is_finite() {
                 open(windows, newest, lead, at, *from);
@@ -219,10 +221,28 @@ fn open(windows: &mut Vec<Window>, newest: &mut [u32], lead: &Lead, at: usize, f
 }
 
 impl Sight for Seeing<'_> {
-    fn literal(&mut self, _: usize, at: usize) {
-        if at != self.literal_at {
-            self.literal_at = at;
-            self.call(LITERAL_KIND, at);
+    fn literal(&mut self, literal: usize, start: usize, end: usize) {
+        let Self { matchers, text, from, floors, scratch, windows, .. } = self;
+        let Scratch { surroundings, newest, fit, marks, .. } = &mut **scratch;
+        matchers.marked.note(marks, literal, start);
+        let called = &matchers.called[LITERAL_KIND];
+        let mut open = |pattern: usize| {
+            let lead = &called.leads[pattern];
+            if floors[matchers.all[lead.matcher].rule].is_finite() {
+                open(windows, newest, lead, start, *from);
+            }
+        };
+        fit.clear();
+        matchers.signs.fit(literal, text, start, end, |pattern| {
+            if called.leads[pattern].reach.is_narrow() {
+                open(pattern);
+            } else {
+                fit.resize(called.leads.len().div_ceil(64), 0);
+                fit[pattern / 64] |= 1 << (pattern % 64);
+            }
+        });
+        if !fit.is_empty() {
+            called.surroundings.at(&mut surroundings[LITERAL_KIND], fit, text, start, open);
         }
     }
 
@@ -252,10 +272,11 @@ impl Search<'_, '_> {
         let matcher = &engine.matchers.all[window.matcher];
         let high = window.high.min(self.text.len());
         let mut at = window.low;
-        if high.saturating_sub(at) >= STARTS_TRIED {
-            if !self.has_keyword(matcher, at, high) {
-                return at;
-            }
+        let is_wide = high.saturating_sub(at) >= STARTS_TRIED;
+        if !self.may_have_keyword(matcher, at, high, is_wide) {
+            return at;
+        }
+        if is_wide {
             if let Some(beginnings) = &matcher.beginnings {
                 return self.run_from(window.matcher, beginnings, at, high);
             }
@@ -299,9 +320,16 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one.
-    fn has_keyword(&self, matcher: &Matcher, low: usize, high: usize) -> bool {
+    /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one; keywords that were
+    /// not marked are searched for only where that `pays`.
+    fn may_have_keyword(&self, matcher: &Matcher, low: usize, high: usize, pays: bool) -> bool {
         let limit = self.text.len().min(high + matcher.max);
+        if let Some(set) = self.engine.matchers.marked.set(matcher.rule, matcher.variant) {
+            return self.scratch.marks.may_be_in(set, low..limit);
+        }
+        if !pays {
+            return true;
+        }
         let keywords = &self.engine.keywords[matcher.rule][matcher.variant];
         keywords.as_ref().is_none_or(|keywords| keywords.is_match(&self.text.as_bytes()[low..limit]))
     }

@@ -203,6 +203,43 @@ pub(crate) fn lowered(hir: &Hir) -> Hir {
     })
 }
 
+/// Writes a class of many characters that begin alike in UTF-8 by what they begin with: more than the class takes, but literals can be
+/// read from it.
+pub(crate) fn led(hir: &Hir) -> Hir {
+    map(hir, &|hir| match hir.kind() {
+        HirKind::Class(Class::Unicode(class)) => {
+            let last = Hir::class(Class::Bytes(ClassBytes::new([ClassBytesRange::new(0x80, 0xbf)])));
+            let way = |beginning: Vec<u8>| {
+                let is_whole = beginning[0] < 0xf0;
+                let literal = Hir::literal(beginning);
+                if is_whole { literal } else { Hir::concat(vec![literal, last.clone()]) }
+            };
+            beginnings(class).map(|beginnings| Hir::alternation(beginnings.into_iter().map(way).collect()))
+        }
+        _ => None,
+    })
+}
+
+/// Returns the first three bytes of each character of a class, if all have so many and there are few of them.
+fn beginnings(class: &ClassUnicode) -> Option<Vec<Vec<u8>>> {
+    /// Fewer characters than this can be told one by one, and more than that are not gone through.
+    const CHARACTERS: std::ops::Range<usize> = 41..1024;
+    const BEGINNINGS_MAX: usize = 40;
+    let characters = class.ranges().iter().map(|range| range.len()).sum::<usize>();
+    if !CHARACTERS.contains(&characters) || class.ranges().first()?.start() < '\u{800}' {
+        return None;
+    }
+    let mut beginnings: Vec<Vec<u8>> = Vec::new();
+    for c in class.ranges().iter().flat_map(|range| range.start()..=range.end()) {
+        let mut bytes = [0; 4];
+        let beginning = &c.encode_utf8(&mut bytes).as_bytes()[..3];
+        if !beginnings.iter().any(|known| known == beginning) {
+            beginnings.push(beginning.to_vec());
+        }
+    }
+    (beginnings.len() <= BEGINNINGS_MAX).then_some(beginnings)
+}
+
 /// Rebuilds a pattern, with `change` deciding about each node before its children are looked at.
 fn map(hir: &Hir, change: &dyn Fn(&Hir) -> Option<Hir>) -> Hir {
     if let Some(changed) = change(hir) {

@@ -1,0 +1,135 @@
+//! Where the keywords of rules stand: seen in the one look at a text, so that a window without any is passed over without reading it.
+
+use std::ops::Range;
+
+use crate::frequency::rate;
+use crate::literals::LITERAL_BYTES_MIN;
+use crate::pack::{Rule, Variant};
+
+/// Keywords that are expected more often than this, per byte of ordinary text, are searched for in the windows instead.
+const RATE_MAX: f64 = 0.02;
+/// Marks no further apart than this, in bytes, are kept as one run: a text made of keywords must not fill the memory.
+const RUN_GAP_MAX: usize = 64;
+
+/// The sets of keywords that are looked for together with the announcing literals.
+pub(crate) struct Marked {
+    /// For each rule, for each of its variants, the number of its set.
+    sets: Vec<Vec<Option<u32>>>,
+    /// For each literal, where its sets begin in `members`; one more at the end.
+    index: Vec<u32>,
+    members: Vec<u32>,
+}
+
+/// Returns the keywords of a variant that are worth marking, in lower case; none where it has none or they are too short or too common.
+pub(crate) fn markable(variant: &Variant) -> Option<Vec<Vec<u8>>> {
+    let keywords: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
+    let common = keywords.iter().map(|keyword| rate(keyword)).sum::<f64>() > RATE_MAX;
+    let short = keywords.iter().any(|keyword| keyword.len() < LITERAL_BYTES_MIN);
+    (!keywords.is_empty() && !common && !short).then_some(keywords)
+}
+
+impl Marked {
+    /// Prepares the sets; `number` gives the number of a literal, `literals` is how many there are.
+    pub(crate) fn new(rules: &[Rule], number: impl Fn(&[u8]) -> Option<usize>, literals: usize) -> Self {
+        let mut count = 0;
+        let mut pairs: Vec<(usize, u32)> = Vec::new();
+        let mut set = |variant: &Variant| {
+            let numbers: Vec<usize> = markable(variant)?.iter().map(|keyword| number(keyword)).collect::<Option<_>>()?;
+            pairs.extend(numbers.into_iter().map(|literal| (literal, count)));
+            count += 1;
+            Some(count - 1)
+        };
+        let sets = rules.iter().map(|rule| rule.variants.iter().map(&mut set).collect()).collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut index = vec![0; literals + 1];
+        pairs.iter().for_each(|(literal, _)| index[literal + 1] += 1);
+        for at in 1..index.len() {
+            index[at] += index[at - 1];
+        }
+        Self { sets, index, members: pairs.into_iter().map(|(_, set)| set).collect() }
+    }
+
+    /// Returns the number of a variant's set, if it has one.
+    pub(crate) fn set(&self, rule: usize, variant: usize) -> Option<u32> {
+        self.sets[rule][variant]
+    }
+
+    /// Notes a literal that stands at `at`.
+    #[inline]
+    pub(crate) fn note(&self, marks: &mut Marks, literal: usize, at: usize) {
+        for &set in &self.members[self.index[literal] as usize..self.index[literal + 1] as usize] {
+            marks.note(set, at);
+        }
+    }
+}
+
+/// The marks of one text, set by set, as runs from a first to a last place.
+#[derive(Default)]
+pub(crate) struct Marks {
+    runs: Vec<Vec<(usize, usize)>>,
+    /// Sets that have any.
+    seen: Vec<u32>,
+}
+
+impl Marks {
+    /// Forgets everything, for the next text.
+    pub(crate) fn clear(&mut self) {
+        for set in self.seen.drain(..) {
+            self.runs[set as usize].clear();
+        }
+    }
+
+    /// Places come nearly in order: a literal is seen by its rarest part, which may be its last.
+    fn note(&mut self, set: u32, at: usize) {
+        let number = set as usize;
+        if self.runs.len() <= number {
+            self.runs.resize_with(number + 1, Vec::new);
+        }
+        let runs = &mut self.runs[number];
+        match runs.last_mut() {
+            Some((first, last)) if at <= *last + RUN_GAP_MAX => {
+                *first = at.min(*first);
+                *last = at.max(*last);
+            }
+            Some(_) => runs.push((at, at)),
+            None => {
+                self.seen.push(set);
+                runs.push((at, at));
+            }
+        }
+    }
+
+    /// Returns false when no keyword of the set begins in this range.
+    pub(crate) fn may_be_in(&self, set: u32, range: Range<usize>) -> bool {
+        let Some(runs) = self.runs.get(set as usize) else { return false };
+        let next = runs.partition_point(|(_, last)| *last < range.start);
+        runs.get(next).is_some_and(|(first, _)| *first < range.end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_answered_by_the_runs_it_touches() {
+        let mut marks = Marks::default();
+        for at in [10, 8, 40, 500, 900] {
+            marks.note(3, at);
+        }
+        for (range, expected) in [(0..8, false), (0..9, true), (20..30, true), (41..500, false), (41..501, true), (901..2000, false)] {
+            assert_eq!(marks.may_be_in(3, range.clone()), expected, "{range:?}");
+        }
+        assert!(!marks.may_be_in(2, 0..2000) && !marks.may_be_in(9, 0..2000));
+        marks.clear();
+        assert!(!marks.may_be_in(3, 0..2000));
+    }
+
+    #[test]
+    fn a_text_made_of_keywords_makes_one_run() {
+        let mut marks = Marks::default();
+        (0..100_000).for_each(|nth| marks.note(0, nth * 5));
+        assert_eq!(marks.runs[0].len(), 1);
+    }
+}
