@@ -3,6 +3,9 @@
 //! A determinised automaton answers in about a nanosecond a byte; building it while it runs keeps memory to the states that texts really
 //! reach. Each thread that screens has states of its own ([`Scratch`]), so nothing is locked in between.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson::pikevm::PikeVM;
@@ -37,12 +40,44 @@ pub(crate) struct Scratch {
 /// What one thread knows of one [`Surroundings`].
 #[derive(Default)]
 pub(crate) struct Surrounded {
-    after: Option<Box<Cache>>,
-    before: Option<Box<Cache>>,
-    /// Patterns whose `after` was found.
-    found: Vec<usize>,
-    /// The same, pattern by pattern.
-    is_found: Vec<bool>,
+    after: Walked,
+    before: Walked,
+    /// Patterns found, a bit for each; and those of them of which something is asked before.
+    found: Vec<u64>,
+    guarded: Vec<u64>,
+}
+
+/// The states of one automaton that a thread has met.
+#[derive(Default)]
+struct Walked {
+    cache: Option<Box<Cache>>,
+    /// For each state that matches, the patterns it matches, a bit for each.
+    matched: HashMap<LazyStateID, Box<[u64]>, BuildHasherDefault<StateHasher>>,
+    /// How often the cache had been emptied when `matched` was filled: its states are others after that.
+    cleared: usize,
+}
+
+/// Hashes the number of a state, which nobody chooses, with one product.
+#[derive(Default)]
+struct StateHasher(u64);
+
+impl Hasher for StateHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(u64::from(byte)));
+    }
+
+    fn write_u32(&mut self, state: u32) {
+        self.write_u64(u64::from(state));
+    }
+
+    fn write_u64(&mut self, state: u64) {
+        // The table takes its place from the low bits and a tag from the high ones.
+        self.0 = (self.0 ^ state).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Scratch {
@@ -111,20 +146,23 @@ impl Automaton {
 pub(crate) struct Surroundings {
     after: DFA,
     before: DFA,
-    /// The pattern of each pattern of `before`.
+    /// The pattern of each pattern of `after`, and of `before`.
+    every: Vec<usize>,
     guarded: Vec<usize>,
-    /// True for the patterns in `guarded`; nothing is asked of what stands before the others.
-    is_guarded: Vec<bool>,
+    /// The patterns in `guarded`, a bit for each; nothing is asked of what stands before the others.
+    is_guarded: Vec<u64>,
 }
 
 impl Surroundings {
     /// Compiles what stands after and before, pattern by pattern.
     pub(crate) fn new(after: &[&Hir], before: &[&Hir]) -> Result<Self, String> {
         let all = |hirs: &[&Hir], reverse| automaton(hirs, reverse, MatchKind::All, SURROUNDINGS_BYTES_MAX, SURROUNDINGS_STATES_BYTES_MAX);
-        let is_guarded: Vec<bool> = before.iter().map(|before| before.properties().minimum_len() != Some(0) || has_look(before)).collect();
-        let guarded: Vec<usize> = (0..before.len()).filter(|&pattern| is_guarded[pattern]).collect();
+        let asks = |before: &Hir| before.properties().minimum_len() != Some(0) || has_look(before);
+        let guarded: Vec<usize> = (0..before.len()).filter(|&pattern| asks(before[pattern])).collect();
         let before: Vec<&Hir> = guarded.iter().map(|&pattern| before[pattern]).collect();
-        Ok(Self { after: all(after, false)?, before: all(&before, true)?, guarded, is_guarded })
+        let mut is_guarded = vec![0; after.len().div_ceil(64)];
+        guarded.iter().for_each(|pattern| is_guarded[pattern / 64] |= 1 << (pattern % 64));
+        Ok(Self { after: all(after, false)?, before: all(&before, true)?, every: (0..after.len()).collect(), guarded, is_guarded })
     }
 
     /// Returns which bytes may follow the first one.
@@ -145,35 +183,30 @@ impl Surroundings {
 
     /// Calls `found` with the number of every pattern of `fit` (a bit for each) that may match around `at`.
     pub(crate) fn at(&self, scratch: &mut Surrounded, fit: &[u64], text: &[u8], at: usize, mut found: impl FnMut(usize)) {
-        let Surrounded { after, before, found: list, is_found } = scratch;
-        list.clear();
-        is_found.resize(self.after.pattern_len(), false);
-        let mut guarded = 0;
-        walk_forward(&self.after, after, text, at, &mut |pattern| {
-            if fits(fit, pattern) && !is_found[pattern] {
-                is_found[pattern] = true;
-                list.push(pattern);
-                match self.is_guarded[pattern] {
-                    true => guarded += 1,
-                    false => found(pattern),
-                }
-            }
-        });
-        if guarded > 0 {
-            walk_backward(&self.before, before, text, at, &mut |nth| {
-                let pattern = self.guarded[nth];
-                if is_found[pattern] {
-                    is_found[pattern] = false;
-                    found(pattern);
-                }
-            });
+        let Surrounded { after, before, found: bits, guarded } = scratch;
+        let input = Input::new(text).range(at..).anchored(Anchored::Yes);
+        let start = |cache: &mut Cache| self.after.start_state_forward(cache, &input).ok();
+        after.walk(&self.after, &self.every, start, text[at..].iter(), fit, bits);
+        guarded.clear();
+        guarded.extend(bits.iter().zip(&self.is_guarded).map(|(found, guarded)| found & guarded));
+        each(bits.iter().zip(&self.is_guarded).map(|(found, guarded)| found & !guarded), &mut found);
+        if guarded.iter().any(|word| *word != 0) {
+            let input = Input::new(text).range(..at).anchored(Anchored::Yes);
+            let start = |cache: &mut Cache| self.before.start_state_reverse(cache, &input).ok();
+            before.walk(&self.before, &self.guarded, start, text[..at].iter().rev(), guarded, bits);
+            each(bits.iter().copied(), &mut found);
         }
-        list.iter().for_each(|&pattern| is_found[pattern] = false);
     }
 }
 
-fn fits(fit: &[u64], pattern: usize) -> bool {
-    fit[pattern / 64] >> (pattern % 64) & 1 == 1
+/// Calls `found` with the number of each bit that is set.
+fn each(words: impl Iterator<Item = u64>, found: &mut impl FnMut(usize)) {
+    for (nth, mut word) in words.enumerate() {
+        while word != 0 {
+            found(nth * 64 + word.trailing_zeros() as usize);
+            word &= word - 1;
+        }
+    }
 }
 
 /// Returns true when a pattern that may be empty still asks something of its place.
@@ -181,49 +214,75 @@ fn has_look(hir: &Hir) -> bool {
     !hir.properties().look_set().is_empty()
 }
 
-fn walk_forward(dfa: &DFA, cache: &mut Option<Box<Cache>>, text: &[u8], at: usize, found: &mut impl FnMut(usize)) {
-    let cache = cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
-    let input = Input::new(text).range(at..).anchored(Anchored::Yes);
-    let start = dfa.start_state_forward(cache, &input).ok();
-    if start.and_then(|start| walk(dfa, cache, start, text[at..].iter(), found)).is_none() {
-        // What cannot be told counts as found, and the patterns themselves decide.
-        (0..dfa.pattern_len()).for_each(found);
-    }
-}
-
-fn walk_backward(dfa: &DFA, cache: &mut Option<Box<Cache>>, text: &[u8], at: usize, found: &mut impl FnMut(usize)) {
-    let cache = cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
-    let input = Input::new(text).range(..at).anchored(Anchored::Yes);
-    let start = dfa.start_state_reverse(cache, &input).ok();
-    if start.and_then(|start| walk(dfa, cache, start, text[..at].iter().rev(), found)).is_none() {
-        (0..dfa.pattern_len()).for_each(found);
-    }
-}
-
-/// Walks until nothing is alive any more; `None` when the automaton gives up.
-fn walk<'t>(
-    dfa: &DFA,
-    cache: &mut Cache,
-    start: LazyStateID,
-    bytes: impl Iterator<Item = &'t u8>,
-    found: &mut impl FnMut(usize),
-) -> Option<()> {
-    let mut state = start;
-    for &byte in bytes {
-        state = dfa.next_state(cache, state, byte).ok()?;
-        if state.is_tagged() {
-            if state.is_match() {
-                (0..dfa.match_len(cache, state)).for_each(|nth| found(dfa.match_pattern(cache, state, nth).as_usize()));
-            } else if state.is_dead() {
-                return Some(());
-            } else if state.is_quit() {
-                return None;
-            }
+impl Walked {
+    /// Walks until nothing is alive any more and sets in `found` those patterns of `fit` that match; `numbers` are the patterns of the
+    /// automaton's patterns. What cannot be told counts as found, and the patterns themselves decide.
+    fn walk<'t>(
+        &mut self,
+        dfa: &DFA,
+        numbers: &[usize],
+        start: impl FnOnce(&mut Cache) -> Option<LazyStateID>,
+        bytes: impl Iterator<Item = &'t u8>,
+        fit: &[u64],
+        found: &mut Vec<u64>,
+    ) {
+        found.clear();
+        found.resize(fit.len(), 0);
+        if self.try_walk(dfa, numbers, start, bytes, fit, found).is_none() {
+            found.copy_from_slice(fit);
         }
     }
-    let state = dfa.next_eoi_state(cache, state).ok()?;
-    if state.is_match() {
-        (0..dfa.match_len(cache, state)).for_each(|nth| found(dfa.match_pattern(cache, state, nth).as_usize()));
+
+    /// The same; `None` when the automaton gives up.
+    fn try_walk<'t>(
+        &mut self,
+        dfa: &DFA,
+        numbers: &[usize],
+        start: impl FnOnce(&mut Cache) -> Option<LazyStateID>,
+        bytes: impl Iterator<Item = &'t u8>,
+        fit: &[u64],
+        found: &mut [u64],
+    ) -> Option<()> {
+        let cache = self.cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
+        let mut state = start(cache)?;
+        let mut matched = |cache: &Cache, state: LazyStateID| {
+            if self.cleared != cache.clear_count() {
+                self.matched.clear();
+                self.cleared = cache.clear_count();
+            }
+            let patterns = self.matched.entry(state).or_insert_with(|| {
+                let mut patterns = vec![0; fit.len()].into_boxed_slice();
+                for nth in 0..dfa.match_len(cache, state) {
+                    let number = numbers[dfa.match_pattern(cache, state, nth).as_usize()];
+                    patterns[number / 64] |= 1 << (number % 64);
+                }
+                patterns
+            });
+            let mut all = true;
+            for ((found, fit), pattern) in found.iter_mut().zip(fit).zip(patterns) {
+                *found |= *pattern & fit;
+                all &= found == fit;
+            }
+            all
+        };
+        for &byte in bytes {
+            state = dfa.next_state(cache, state, byte).ok()?;
+            if state.is_tagged() {
+                if state.is_match() {
+                    if matched(cache, state) {
+                        return Some(());
+                    }
+                } else if state.is_dead() {
+                    return Some(());
+                } else if state.is_quit() {
+                    return None;
+                }
+            }
+        }
+        let state = dfa.next_eoi_state(cache, state).ok()?;
+        if state.is_match() {
+            matched(cache, state);
+        }
+        Some(())
     }
-    Some(())
 }

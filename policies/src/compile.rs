@@ -13,11 +13,14 @@ use crate::literals::{CODE_CLASS, DIGIT_CLASS, Literals, NO_CLASS};
 use crate::marks::{Marked, markable};
 use crate::outline::{Announced, Outlines, Signs};
 use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
+use crate::scan::GROUPS_MAX;
 use crate::syntax;
 use crate::threads;
 
 /// Largest compiled form of a pattern with its groups, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest one-pass automaton for the groups of a pattern, in bytes; patterns with larger ones are matched again, slower.
+const ONE_PASS_BYTES_MAX: usize = 256 * 1024;
 /// Most bytes that announce something, the digits counted as one.
 const CLASSES_MAX: usize = 255;
 
@@ -127,7 +130,7 @@ fn groups(hir: &Hir) -> Result<meta::Regex, String> {
         .nfa_size_limit(Some(PATTERN_BYTES_MAX))
         .hybrid(false)
         .dfa(false)
-        .onepass(false)
+        .onepass_size_limit(Some(ONE_PASS_BYTES_MAX))
         .auto_prefilter(false);
     meta::Regex::builder().configure(config).build_from_hir(hir).map_err(|error| {
         let cause = std::error::Error::source(&error).map(ToString::to_string);
@@ -228,6 +231,9 @@ fn bounded(variant: &Variant, hir: Hir) -> Result<(Hir, usize), String> {
     }
     if properties.minimum_len().is_none_or(|shortest| shortest == 0) {
         return Err("pattern matches the empty text".into());
+    }
+    if variant.group > GROUPS_MAX {
+        return Err(format!("group {} is beyond the limit of {GROUPS_MAX}; write (?:...) for the groups that nobody asks for", variant.group));
     }
     if variant.group > properties.explicit_captures_len() {
         return Err(format!("group {} does not exist, the pattern has {}", variant.group, properties.explicit_captures_len()));

@@ -232,7 +232,7 @@ impl Signs {
         let signs = &self.signs[self.index[literal] as usize..self.index[literal + 1] as usize];
         let fits = |(set, &byte): (&u16, &u8)| self.sets[usize::from(*set)].has(byte);
         for sign in signs {
-            if sign.behind.iter().zip(&text[end..]).all(fits) && sign.before.iter().zip(text[..start].iter().rev()).all(fits) {
+            if sign.before.iter().zip(text[..start].iter().rev()).all(fits) && sign.behind.iter().zip(&text[end..]).all(fits) {
                 found(sign.pattern as usize);
             }
         }

@@ -9,7 +9,6 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex_automata::util::captures::Captures;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input};
 
@@ -27,6 +26,9 @@ pub(crate) const CONTEXT_BYTES: usize = 120;
 
 /// How far behind the last start a beginning may reach, in bytes.
 const BEGINNING_REACH: usize = 8;
+
+/// Most groups of a pattern.
+pub(crate) const GROUPS_MAX: usize = 16;
 
 /// What is called by literals.
 const LITERAL_KIND: usize = 0;
@@ -402,9 +404,9 @@ impl Search<'_, '_> {
     fn group(&self, matcher: &Matcher, start: usize, group: usize) -> Option<Range<usize>> {
         let groups = matcher.groups.as_ref()?;
         let input = Input::new(self.text).range(start..self.text.len().min(start + matcher.max)).anchored(Anchored::Yes);
-        let mut captures: Captures = groups.create_captures();
-        groups.search_captures(&input, &mut captures);
-        captures.get_group(group).map(|span| span.range())
+        let mut slots = [None; 2 * (GROUPS_MAX + 1)];
+        groups.search_slots(&input, slots.get_mut(..2 * (group + 1))?)?;
+        Some(slots[2 * group]?.get()..slots[2 * group + 1]?.get())
     }
 
     /// Returns the score with its context; none when the rule asks for context and there is none.
