@@ -70,6 +70,8 @@ pub(crate) enum Announcement {
 pub(crate) struct Plan {
     pub hir: Hir,
     pub announcement: Announcement,
+    /// Other literals, in lower case, one of which every match holds as well; empty where none are rare enough to be worth asking for.
+    pub companions: Vec<Vec<u8>>,
     /// What it costs, expected, in nanoseconds per byte of ordinary text.
     pub cost: f64,
 }
@@ -104,9 +106,8 @@ const ALTERNATIONS_MAX: usize = 3;
 const SPLIT_WAYS_MAX: usize = 32;
 
 fn planned(hir: Hir, variant: &Variant, max: usize, splits: usize) -> Vec<Plan> {
-    let (announcement, cost) = cheapest(&hir, variant, max);
-    let together = Plan { hir, announcement, cost };
-    if splits == 0 || cost < CHEAP || max > SPLIT_BYTES_MAX {
+    let together = cheapest(hir, variant, max);
+    if splits == 0 || together.cost < CHEAP || max > SPLIT_BYTES_MAX {
         return vec![together];
     }
     let mut best = vec![together];
@@ -160,19 +161,42 @@ fn verification(reach: Reach, max: usize, passes: f64) -> f64 {
 struct Best {
     announcement: Announcement,
     cost: f64,
+    /// The part of the pattern that it stands for, where it stands for one.
+    part: Option<usize>,
 }
 
 impl Best {
-    fn offer(&mut self, announcement: Announcement, cost: f64) {
+    fn offer(&mut self, announcement: Announcement, cost: f64, part: Option<usize>) {
         if cost < self.cost {
-            *self = Best { announcement, cost };
+            *self = Best { announcement, cost, part };
         }
     }
 }
 
-fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
-    let mut best = Best { announcement: Announcement::Nothing, cost: NOTHING_COST };
-    let plain = syntax::without_captures(hir);
+/// What finding out about a companion costs, in nanoseconds, and how probable one may be within the longest match to be worth it.
+const COMPANION_COST: f64 = 20.0;
+const COMPANION_CHANCE_MAX: f64 = 0.4;
+/// A pattern with a shorter longest match, in bytes, is not worth asking for companions.
+const COMPANION_BYTES_MIN: usize = 60;
+
+/// Chooses the rarest literals that stand in another part of a pattern than its announcement.
+fn companions(parts: &[Hir], announced: Option<usize>, max: usize) -> Vec<Vec<u8>> {
+    if max < COMPANION_BYTES_MIN {
+        return Vec::new();
+    }
+    let others = (0..parts.len().min(PARTS_MAX)).filter(|part| Some(*part) != announced);
+    let literals = others.filter_map(|part| {
+        let tail = syntax::led(&syntax::lowered(&Hir::concat(parts[part..].to_vec())));
+        let literals = required_literals(&tail, COMPANION_COST)?;
+        let chance = literals.iter().map(|literal| rate(literal)).sum::<f64>() * max as f64;
+        (chance < COMPANION_CHANCE_MAX).then_some((chance, literals))
+    });
+    literals.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, literals)| literals).unwrap_or_default()
+}
+
+fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
+    let mut best = Best { announcement: Announcement::Nothing, cost: NOTHING_COST, part: None };
+    let plain = syntax::without_captures(&hir);
     let parts = match plain.kind() {
         HirKind::Concat(parts) => parts.clone(),
         _ => vec![plain.clone()],
@@ -185,7 +209,11 @@ fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
         let work = verification(reach, max, if before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 });
         if let Some(literals) = required_literals(&syntax::led(&syntax::lowered(&tail)), work) {
             let cost = literals_cost(&literals, work);
-            best.offer(Announcement::Literals { literals, around: Around { reach, before, after: first_parts(&parts[i..]) } }, cost);
+            best.offer(
+                Announcement::Literals { literals, around: Around { reach, before, after: first_parts(&parts[i..]) } },
+                cost,
+                Some(i),
+            );
         }
         reach.min = (reach.min + part.properties().minimum_len().unwrap_or(0)).min(max);
         reach.max = reach.max.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
@@ -196,23 +224,24 @@ fn cheapest(hir: &Hir, variant: &Variant, max: usize) -> (Announcement, f64) {
         let passes = if around.before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 };
         let work = chance(&around.after) * verification(around.reach, max, passes);
         let cost = bytes.iter().map(|&byte| byte_rate(byte)).sum::<f64>() * (2.0 + work);
-        best.offer(Announcement::Bytes { bytes, around }, cost);
+        best.offer(Announcement::Bytes { bytes, around }, cost, None);
     }
     if let HirKind::Look(Look::WordAscii | Look::WordStartAscii) = parts[0].kind()
         && run_min(&parts[1..]) >= LONG_RUN_BYTES_MIN
     {
         let reach = Reach { min: 0, max: 0 };
         let around = Around { reach, before: Hir::empty(), after: first_parts(&parts) };
-        best.offer(Announcement::Bytes { bytes: vec![b'a'], around }, LONG_RUN_COST);
+        best.offer(Announcement::Bytes { bytes: vec![b'a'], around }, LONG_RUN_COST, None);
     }
     if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
         let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
         let reach = Reach { min: 0, max };
         let cost = literals_cost(&literals, verification(reach, max, 1.0));
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
-        best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost);
+        best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost, None);
     }
-    (best.announcement, best.cost)
+    let companions = companions(&parts, best.part, max);
+    Plan { hir, announcement: best.announcement, companions, cost: best.cost }
 }
 
 /// Most bytes of a pattern, each way from its announcement, that are tried together with those of all other patterns.

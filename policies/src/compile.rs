@@ -1,6 +1,6 @@
 //! Rules compiled: one automaton per pattern, and what announces it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::meta;
@@ -35,6 +35,10 @@ pub(crate) struct Matcher {
     pub groups: Option<meta::Regex>,
     /// Finds what matches begin with, where the announcement lies deep inside them.
     pub beginnings: Option<AhoCorasick>,
+    /// Sets of literals, by number among the marked ones; every match holds one of each.
+    pub asks: Vec<u32>,
+    /// True when one of those is the keywords of its variant.
+    pub asks_keywords: bool,
     /// Longest match, in bytes.
     pub max: usize,
     pub hir: Hir,
@@ -64,7 +68,7 @@ pub(crate) struct Matchers {
     pub literals: Literals,
     /// What must stand around each literal.
     pub signs: Signs,
-    /// Which literals are keywords, and of which rules.
+    /// Which literals are in which of the sets that matchers ask for.
     pub marked: Marked,
     /// What is called by literals (0), digits (1), codes (2), long runs (3), and by byte class n (n).
     pub called: Vec<Called>,
@@ -78,6 +82,9 @@ struct Seen {
     literals: Vec<(Around, usize)>,
     /// For each of those, its literals.
     words: Vec<Vec<Vec<u8>>>,
+    /// Sets of literals to be marked, and the number of each.
+    marked: Vec<Vec<Vec<u8>>>,
+    numbers: HashMap<Vec<Vec<u8>>, u32>,
     bytes: BTreeMap<u8, Vec<(Around, usize)>>,
     everywhere: Vec<usize>,
 }
@@ -88,22 +95,29 @@ pub(crate) fn compile(rules: &[Rule], faults: &mut Vec<Fault>) -> Result<Matcher
     let mut seen = Seen::default();
     for (compiled, wrong) in threads::each(rules, compiled) {
         faults.extend(wrong);
-        for (matcher, announcement) in compiled {
+        for (mut matcher, announcement, companions) in compiled {
             seen.add(all.len(), announcement);
+            let keywords = markable(&rules[matcher.rule].variants[matcher.variant]);
+            matcher.asks_keywords = keywords.is_some();
+            let sets = keywords.into_iter().chain((!companions.is_empty()).then_some(companions));
+            matcher.asks = sets.map(|set| seen.marked(set)).collect();
             all.push(matcher);
         }
     }
-    seen.matchers(all, rules)
+    seen.matchers(all)
 }
 
+/// A pattern compiled, what announces it, and its companions.
+type Planned = (Matcher, Announcement, Vec<Vec<u8>>);
+
 /// Compiles the patterns of one rule.
-fn compiled(index: usize, rule: &Rule) -> (Vec<(Matcher, Announcement)>, Vec<Fault>) {
+fn compiled(index: usize, rule: &Rule) -> (Vec<Planned>, Vec<Fault>) {
     let (mut all, mut faults) = (Vec::new(), Vec::new());
     for (number, variant) in rule.variants.iter().enumerate() {
         for (hir, max) in hirs(rule, variant, &mut faults) {
             for plan in plan(hir, variant, max) {
                 match matcher(index, number, variant, &plan, max) {
-                    Ok(matcher) => all.push((matcher, plan.announcement)),
+                    Ok(matcher) => all.push((matcher, plan.announcement, plan.companions)),
                     Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
                 }
             }
@@ -120,7 +134,7 @@ fn matcher(rule: usize, number: usize, variant: &Variant, plan: &Plan, max: usiz
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(literals).ok()
     });
-    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, max, hir: plain })
+    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max, hir: plain })
 }
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.
@@ -139,6 +153,14 @@ fn groups(hir: &Hir) -> Result<meta::Regex, String> {
 }
 
 impl Seen {
+    /// Returns the number of a set of literals to be marked.
+    fn marked(&mut self, set: Vec<Vec<u8>>) -> u32 {
+        *self.numbers.entry(set).or_insert_with_key(|set| {
+            self.marked.push(set.clone());
+            (self.marked.len() - 1) as u32
+        })
+    }
+
     fn add(&mut self, matcher: usize, announcement: Announcement) {
         match announcement {
             Announcement::Literals { literals, around } => {
@@ -154,9 +176,8 @@ impl Seen {
         }
     }
 
-    fn matchers(self, all: Vec<Matcher>, rules: &[Rule]) -> Result<Matchers, String> {
-        let keywords: Vec<Vec<u8>> = rules.iter().flat_map(|rule| &rule.variants).filter_map(markable).flatten().collect();
-        let words: HashSet<&[u8]> = self.words.iter().flatten().chain(&keywords).map(Vec::as_slice).collect();
+    fn matchers(self, all: Vec<Matcher>) -> Result<Matchers, String> {
+        let words: HashSet<&[u8]> = self.words.iter().chain(&self.marked).flatten().map(Vec::as_slice).collect();
         let mut words: Vec<&[u8]> = words.into_iter().collect();
         words.sort_unstable();
         let announced: Vec<(&Around, &Vec<Vec<u8>>)> = self.literals.iter().map(|(around, _)| around).zip(&self.words).collect();
@@ -166,7 +187,8 @@ impl Seen {
             Announced::new(around, &numbered.collect::<Vec<_>>())
         });
         let signs = Signs::new(&announced, words.len());
-        let marked = Marked::new(rules, |keyword| words.binary_search(&keyword).ok(), words.len());
+        let numbers = |set: &Vec<Vec<u8>>| set.iter().filter_map(|literal| words.binary_search(&literal.as_slice()).ok()).collect();
+        let marked = Marked::new(&self.marked.iter().map(numbers).collect::<Vec<_>>(), words.len());
         let literals = |classes| Literals::new(&words, classes);
         let mut classes = [NO_CLASS; 256];
         let mut bytes = self.bytes;
@@ -233,7 +255,10 @@ fn bounded(variant: &Variant, hir: Hir) -> Result<(Hir, usize), String> {
         return Err("pattern matches the empty text".into());
     }
     if variant.group > GROUPS_MAX {
-        return Err(format!("group {} is beyond the limit of {GROUPS_MAX}; write (?:...) for the groups that nobody asks for", variant.group));
+        return Err(format!(
+            "group {} is beyond the limit of {GROUPS_MAX}; write (?:...) for the groups that nobody asks for",
+            variant.group
+        ));
     }
     if variant.group > properties.explicit_captures_len() {
         return Err(format!("group {} does not exist, the pattern has {}", variant.group, properties.explicit_captures_len()));

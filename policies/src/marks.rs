@@ -1,20 +1,19 @@
-//! Where the keywords of rules stand: seen in the one look at a text, so that a window without any is passed over without reading it.
+//! Where the literals stand that a match must hold besides what announces it, keywords among them: seen in the one look at a text, so that
+//! a window without any is passed over without reading it.
 
 use std::ops::Range;
 
 use crate::frequency::rate;
 use crate::literals::LITERAL_BYTES_MIN;
-use crate::pack::{Rule, Variant};
+use crate::pack::Variant;
 
 /// Keywords that are expected more often than this, per byte of ordinary text, are searched for in the windows instead.
 const RATE_MAX: f64 = 0.02;
 /// Marks no further apart than this, in bytes, are kept as one run: a text made of keywords must not fill the memory.
 const RUN_GAP_MAX: usize = 64;
 
-/// The sets of keywords that are looked for together with the announcing literals.
+/// The sets of literals of which a match must hold one, looked for together with the announcing literals.
 pub(crate) struct Marked {
-    /// For each rule, for each of its variants, the number of its set.
-    sets: Vec<Vec<Option<u32>>>,
     /// For each literal, where its sets begin in `members`; one more at the end.
     index: Vec<u32>,
     members: Vec<u32>,
@@ -29,17 +28,10 @@ pub(crate) fn markable(variant: &Variant) -> Option<Vec<Vec<u8>>> {
 }
 
 impl Marked {
-    /// Prepares the sets; `number` gives the number of a literal, `literals` is how many there are.
-    pub(crate) fn new(rules: &[Rule], number: impl Fn(&[u8]) -> Option<usize>, literals: usize) -> Self {
-        let mut count = 0;
-        let mut pairs: Vec<(usize, u32)> = Vec::new();
-        let mut set = |variant: &Variant| {
-            let numbers: Vec<usize> = markable(variant)?.iter().map(|keyword| number(keyword)).collect::<Option<_>>()?;
-            pairs.extend(numbers.into_iter().map(|literal| (literal, count)));
-            count += 1;
-            Some(count - 1)
-        };
-        let sets = rules.iter().map(|rule| rule.variants.iter().map(&mut set).collect()).collect();
+    /// Prepares sets of literals, which come by their numbers; `literals` is how many there are.
+    pub(crate) fn new(sets: &[Vec<usize>], literals: usize) -> Self {
+        let pairs = sets.iter().enumerate().flat_map(|(set, members)| members.iter().map(move |&literal| (literal, set as u32)));
+        let mut pairs: Vec<(usize, u32)> = pairs.collect();
         pairs.sort_unstable();
         pairs.dedup();
         let mut index = vec![0; literals + 1];
@@ -47,12 +39,7 @@ impl Marked {
         for at in 1..index.len() {
             index[at] += index[at - 1];
         }
-        Self { sets, index, members: pairs.into_iter().map(|(_, set)| set).collect() }
-    }
-
-    /// Returns the number of a variant's set, if it has one.
-    pub(crate) fn set(&self, rule: usize, variant: usize) -> Option<u32> {
-        self.sets[rule][variant]
+        Self { index, members: pairs.into_iter().map(|(_, set)| set).collect() }
     }
 
     /// Notes a literal that stands at `at`.
@@ -100,7 +87,7 @@ impl Marks {
         }
     }
 
-    /// Returns false when no keyword of the set begins in this range.
+    /// Returns false when no literal of the set begins in this range.
     pub(crate) fn may_be_in(&self, set: u32, range: Range<usize>) -> bool {
         let Some(runs) = self.runs.get(set as usize) else { return false };
         let next = runs.partition_point(|(_, last)| *last < range.start);

@@ -275,7 +275,7 @@ impl Search<'_, '_> {
         let high = window.high.min(self.text.len());
         let mut at = window.low;
         let is_wide = high.saturating_sub(at) >= STARTS_TRIED;
-        if !self.may_have_keyword(matcher, at, high, is_wide) {
+        if !self.may_be_whole(matcher, at, high, is_wide) {
             return at;
         }
         if is_wide {
@@ -322,14 +322,14 @@ impl Search<'_, '_> {
         }
     }
 
-    /// Returns false when the rule asks for a keyword and no match that starts between `low` and `high` can hold one; keywords that were
-    /// not marked are searched for only where that `pays`.
-    fn may_have_keyword(&self, matcher: &Matcher, low: usize, high: usize, pays: bool) -> bool {
+    /// Returns false when no match that starts between `low` and `high` can hold what every match must hold besides its announcement;
+    /// keywords that were not marked are searched for only where that `pays`.
+    fn may_be_whole(&self, matcher: &Matcher, low: usize, high: usize, pays: bool) -> bool {
         let limit = self.text.len().min(high + matcher.max);
-        if let Some(set) = self.engine.matchers.marked.set(matcher.rule, matcher.variant) {
-            return self.scratch.marks.may_be_in(set, low..limit);
+        if !matcher.asks.iter().all(|&set| self.scratch.marks.may_be_in(set, low..limit)) {
+            return false;
         }
-        if !pays {
+        if matcher.asks_keywords || !pays {
             return true;
         }
         let keywords = &self.engine.keywords[matcher.rule][matcher.variant];
