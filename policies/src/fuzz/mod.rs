@@ -8,7 +8,7 @@ mod law;
 mod mutate;
 mod numbers;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -61,7 +61,11 @@ fn case(policy: &Arc<Policy>, seeds: &[String], seed: u64) -> Result<usize, Box<
     match held(policy, &text, encoding, &numbers, by_law) {
         Ok(()) => Ok(text.len()),
         Err(broken) => {
+            // A panic is told twice, at the text as it was and at the smallest, and not at each between.
+            let hook = take_hook();
+            set_hook(Box::new(|_| {}));
             let smallest = shrunk(&text, &|text| held(policy, text, encoding, &numbers, by_law).is_err());
+            set_hook(hook);
             let broken = held(policy, &smallest, encoding, &numbers, by_law).err().unwrap_or(broken);
             Err(Box::new((smallest, encoding, broken)))
         }
