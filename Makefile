@@ -1,8 +1,8 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test check lint bench reference setup-test
+.PHONY: help run build test check lint bench bench-peers fuzz reference setup-test
 
 help:            ## these lines
-	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 run: build       ## build and start the gateway on 127.0.0.1:8080, and show three requests to try
 	@deploy/run.sh
@@ -19,6 +19,9 @@ test: setup-test ## every test: units, properties, whole system, the OpenAI SDK
 	cargo build --locked --workspace
 	cargo nextest run --locked --workspace
 
+fuzz:            ## mutated texts against the laws of screening: ten minutes, or PORTCULLIS_FUZZ_SECONDS
+	PORTCULLIS_FUZZ_SECONDS=$${PORTCULLIS_FUZZ_SECONDS:-600} cargo nextest run --locked -p portcullis-policies --no-capture fuzz
+
 lint:            ## clippy with the workspace's lints as errors, and formatting
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo fmt --all --check
@@ -28,4 +31,10 @@ reference: build ## docs/rules.md, the list of all rules
 
 bench: build     ## the scanner's and the whole path's figures; prints tables
 	cargo bench --locked -p portcullis-benches --bench scan
+	cargo bench --locked -p portcullis-benches --bench holdback
 	cargo bench --locked -p portcullis-benches --bench gateway
+
+# Without Python or a package registry the bench says so in its table.
+bench-peers:     ## the same texts through the scanner, a set of plain expressions and Presidio
+	-benches/presidio/setup.sh
+	cargo bench --locked -p portcullis-benches --bench peers

@@ -171,7 +171,8 @@ fn string(text: &str, escaped: &[bool]) -> String {
     out
 }
 
-fn whole(policy: &Policy, encoding: Encoding, text: &str) -> (String, Vec<Finding>) {
+/// Screens an answer whole: what goes out, and what is found up to what ends it.
+pub(crate) fn whole(policy: &Policy, encoding: Encoding, text: &str) -> (String, Vec<Finding>) {
     let text = Text { role: Role::Assistant, encoding, redactable: true, text };
     let findings = policy.screen(Direction::Response, &text);
     let blocked = findings.iter().position(|finding| finding.action == Action::Block);
@@ -185,7 +186,8 @@ fn whole(policy: &Policy, encoding: Encoding, text: &str) -> (String, Vec<Findin
     }
 }
 
-fn streamed(policy: &Arc<Policy>, encoding: Encoding, text: &str, cuts: &[usize]) -> (String, Vec<Finding>, bool) {
+/// Screens an answer cut at these places: what goes out, what is found, and whether it was refused.
+pub(crate) fn streamed(policy: &Arc<Policy>, encoding: Encoding, text: &str, cuts: &[usize]) -> (String, Vec<Finding>, bool) {
     let mut stream = StreamScreen::new(Arc::clone(policy), Direction::Response, Role::Assistant, encoding);
     let (mut out, mut findings, mut refused) = (String::new(), Vec::new(), false);
     let mut at = 0;

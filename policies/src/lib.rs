@@ -20,6 +20,8 @@ mod file;
 mod first;
 mod fold;
 mod frequency;
+#[cfg(test)]
+mod fuzz;
 mod hold;
 mod inherit;
 #[cfg(test)]
