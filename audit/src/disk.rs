@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use crate::chain::Head;
 use crate::meter::Meter;
 use crate::store::OnCorrupt;
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Severity, StoreOptions, file, recover};
+use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Severity, StoreOptions, chain, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -61,6 +62,7 @@ impl Row {
 
 pub(crate) struct Disk {
     path: PathBuf,
+    store_id: String,
     bytes_max: Option<u64>,
     /// `None` after a failure, until the next commit.
     connection: Option<Connection>,
@@ -82,6 +84,10 @@ impl Disk {
             opened = file::open_checked(&path, options.bytes_max);
         }
         let mut connection = opened?;
+        let store_id = meta::store_id(&connection).map_err(|error| AuditError::open(&path, &error))?;
+        if let Some(seq) = chain::first_break(&connection, file::CHECK_EVENTS).map_err(|error| AuditError::open(&path, &error))? {
+            tracing::error!(path = %path.display(), seq, "audit store: the hash chain is broken at this event; run `portcullis audit verify`");
+        }
         let recovered = recover::complete_open_requests(&mut connection).map_err(|error| AuditError::open(&path, &error))?;
         if recovered > 0 {
             tracing::warn!(path = %path.display(), recovered, "audit store: requests an earlier run left open are completed as `incomplete`");
@@ -90,6 +96,7 @@ impl Disk {
         meter.bytes.store(file::bytes_on_disk(&path), Relaxed);
         Ok(Self {
             path,
+            store_id,
             bytes_max: options.bytes_max,
             connection: Some(connection),
             bytes_since_checkpoint: 0,
@@ -100,6 +107,10 @@ impl Disk {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub fn store_id(&self) -> &str {
+        &self.store_id
     }
 
     /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
@@ -149,21 +160,26 @@ impl Disk {
     }
 }
 
-/// Inserts the rows in one transaction.
+/// Inserts the rows in one transaction, each chained to the one before it. Where the chain ends is read from the file each time, so
+/// that a failed commit leaves neither a hole nor a hash behind.
 pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Result<Vec<Answer>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let answers = rows.iter().map(|row| insert(&transaction, row)).collect::<rusqlite::Result<_>>()?;
+    let mut head = Head::read(&transaction)?;
+    let answers = rows.iter().map(|row| insert(&transaction, &mut head, row)).collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(answers)
 }
 
-fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> {
+fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite::Result<Answer> {
+    let mut next = *head;
+    next.append(row.body.as_bytes());
     let phase = i64::from(row.kind == Kind::Completion);
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO events (event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        "INSERT INTO events (seq, event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body, chain_hash) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
     )?;
     let inserted = statement.execute(params![
+        next.seq,
         row.event_id,
         row.ts_us,
         row.kind.as_str(),
@@ -173,11 +189,13 @@ fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> 
         row.decision.map(Decision::as_str),
         row.severity.map(Severity::as_str),
         row.body,
+        next.hash,
     ])?;
     if inserted == 0 {
         return already_there(transaction, row);
     }
-    let seq = transaction.last_insert_rowid();
+    *head = next;
+    let seq = next.seq;
     if let Some(request_id) = &row.request_id {
         if row.forwards {
             // A completion may have come first: then there is nothing to wait for.

@@ -22,6 +22,16 @@ pub enum AuditError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The file was written by an older program and is only read after it was brought to the present version.
+    #[error("audit store {}: has schema version {found}, this program reads {known}; start the gateway on it once", path.display())]
+    Older {
+        /// The store's file.
+        path: PathBuf,
+        /// The version found in the file.
+        found: i64,
+        /// The version this program reads.
+        known: i64,
+    },
     /// The file is a database of some other program.
     #[error("audit store {}: is a database, but no audit store of this gateway; name another path", path.display())]
     Foreign {
@@ -132,6 +142,7 @@ impl AuditError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer_schema",
+            Self::Older { .. } => "older_schema",
             Self::Foreign { .. } => "foreign_file",
             Self::Corrupt { .. } => "corrupt",
             Self::Open { .. } => "open",

@@ -16,7 +16,7 @@ const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// Size up to which the whole database is checked at opening; beyond, that would keep the gateway from starting.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
 /// Newest events read at opening in any case.
-const CHECK_EVENTS: i64 = 256;
+pub(crate) const CHECK_EVENTS: i64 = 256;
 
 /// Resolves links, so that two names of one file are one store, and makes the folder if there is none.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, AuditError> {

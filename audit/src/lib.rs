@@ -3,11 +3,13 @@
 //! [`Store`] takes [`Event`]s from async code without ever blocking it, writes them in groups and answers each one when it is durable.
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
+mod chain;
 mod disk;
 mod error;
 mod event;
 mod file;
 mod line;
+mod meta;
 mod meter;
 mod reader;
 mod recover;
@@ -16,6 +18,7 @@ mod store;
 mod words;
 mod writer;
 
+pub use chain::{ChainHash, first_prev, link};
 pub use error::{AuditError, Fault};
 pub use event::{
     Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,

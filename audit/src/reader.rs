@@ -5,24 +5,25 @@ use std::path::{Path, PathBuf};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::{AuditError, Decision, Event, Kind, file};
+use crate::{AuditError, ChainHash, Decision, Event, Kind, file, meta, schema};
 
 /// Events returned by one read at most, whatever limit is asked for.
 pub const READ_EVENTS_MAX: usize = 10_000;
 
 /// The columns [`stored_event`] reads.
-pub(crate) const COLUMNS: &str =
-    "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body";
+pub(crate) const COLUMNS: &str = "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body, events.chain_hash";
 
 /// An event with its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
-    /// Rising, never reused; gaps mean nothing.
+    /// The store's own numbering: 1, 2, 3 ... without holes, never reused.
     pub seq: i64,
     /// The event. Where its stored form cannot be read any more: what the columns still say, with outcome `unreadable`.
     pub event: Event,
     /// The event's JSON, exactly as it is stored.
     pub body: String,
+    /// What `chain.rs` says over this event and all before it.
+    pub chain_hash: ChainHash,
 }
 
 /// Which events a read returns; an absent part matches all.
@@ -42,6 +43,7 @@ pub struct Filter {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    store_id: String,
     connection: Connection,
 }
 
@@ -49,11 +51,20 @@ impl Reader {
     /// Opens the store at `path` for reading.
     ///
     /// # Errors
-    /// `Newer`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
+    /// `Newer`, `Older`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
         std::fs::metadata(path).map_err(|error| AuditError::open_io(path, &error))?;
-        let (connection, _) = file::look(path)?;
-        Ok(Self { path: path.into(), connection })
+        let (connection, version) = file::look(path)?;
+        if version < schema::VERSION {
+            return Err(AuditError::Older { path: path.into(), found: version, known: schema::VERSION });
+        }
+        let store_id = meta::store_id(&connection).map_err(|error| AuditError::read(path, &error))?;
+        Ok(Self { path: path.into(), store_id, connection })
+    }
+
+    /// Returns the store's id: a UUID made once, when the store was made.
+    pub fn store_id(&self) -> &str {
+        &self.store_id
     }
 
     /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones.
@@ -119,7 +130,7 @@ pub(crate) fn stored_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredEv
             from_columns(row)?
         }
     };
-    Ok(StoredEvent { seq, event, body })
+    Ok(StoredEvent { seq, event, body, chain_hash: row.get(8)? })
 }
 
 fn from_columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {

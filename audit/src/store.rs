@@ -61,6 +61,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    store_id: String,
     sender: SyncSender<Message>,
     queue_bytes_max: usize,
     meter: Arc<Meter>,
@@ -76,14 +77,14 @@ impl Store {
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, AuditError> {
         let meter = Arc::new(Meter::default());
         let disk = Disk::open(path, &options, &meter)?;
-        let path = disk.path().to_path_buf();
+        let (path, store_id) = (disk.path().to_path_buf(), disk.store_id().to_owned());
         let (sender, receiver) = sync_channel(options.queue_events_max);
         let thread_meter = Arc::clone(&meter);
         let writer = std::thread::Builder::new()
             .name("audit-writer".into())
             .spawn(move || writer::run(&receiver, &thread_meter, disk))
             .map_err(|error| AuditError::open_io(&path, &error))?;
-        let inner = Inner { path, sender, queue_bytes_max: options.queue_bytes_max, meter, writer: Mutex::new(Some(writer)) };
+        let inner = Inner { path, store_id, sender, queue_bytes_max: options.queue_bytes_max, meter, writer: Mutex::new(Some(writer)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -124,6 +125,11 @@ impl Store {
     /// Returns the store's file, with links resolved.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Returns the store's id: a UUID made once, when the store was made.
+    pub fn store_id(&self) -> &str {
+        &self.inner.store_id
     }
 
     /// Writes everything that waits, closes the file and gives the lock back. Blocks until done.
