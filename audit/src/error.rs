@@ -32,6 +32,14 @@ pub enum AuditError {
         /// The version this program reads.
         known: i64,
     },
+    /// The key that signs checkpoints cannot be read or made.
+    #[error("audit signing key {}: {cause}; give the gateway the right file, or move it away to have a new key made", path.display())]
+    SigningKey {
+        /// The key's file.
+        path: PathBuf,
+        /// What was found.
+        cause: String,
+    },
     /// The file is a database of some other program.
     #[error("audit store {}: is a database, but no audit store of this gateway; name another path", path.display())]
     Foreign {
@@ -142,6 +150,7 @@ impl AuditError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer_schema",
+            Self::SigningKey { .. } => "signing_key",
             Self::Older { .. } => "older_schema",
             Self::Foreign { .. } => "foreign_file",
             Self::Corrupt { .. } => "corrupt",

@@ -337,7 +337,7 @@ fn shorten(text: &mut String, bytes_max: usize) -> bool {
     true
 }
 
-fn rfc3339(time_us: i64) -> String {
+pub(crate) fn rfc3339(time_us: i64) -> String {
     // Out of the calendar's range only for a time nobody can have meant; the microseconds are kept as they are.
     jiff::Timestamp::from_microsecond(time_us).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }

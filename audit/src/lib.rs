@@ -4,6 +4,7 @@
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
 mod chain;
+mod checkpoint;
 mod disk;
 mod error;
 mod event;
@@ -14,11 +15,14 @@ mod meter;
 mod reader;
 mod recover;
 mod schema;
+mod signing;
 mod store;
+mod verify;
 mod words;
 mod writer;
 
 pub use chain::{ChainHash, first_prev, link};
+pub use checkpoint::{Checkpoint, CheckpointKind, Statement};
 pub use error::{AuditError, Fault};
 pub use event::{
     Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,
@@ -27,5 +31,7 @@ pub use event::{
 pub use line::format_line;
 pub use meter::StoreStats;
 pub use reader::{Filter, READ_EVENTS_MAX, Reader, StoredEvent};
+pub use signing::{PublicKey, SigningKey};
 pub use store::{Commit, OnCorrupt, Receipt, Store, StoreOptions};
+pub use verify::{ChainRow, Extent, PROBLEMS_MAX, Problem, Report, Verifier, verify};
 pub use words::{Decision, Direction, Kind, Mode, Severity, TokensSource};
