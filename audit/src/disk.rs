@@ -7,15 +7,18 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::chain::Head;
 use crate::meter::Meter;
+use crate::notary::Notary;
+use crate::retention::Round;
+use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Severity, StoreOptions, chain, file, meta, recover};
+use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -25,6 +28,11 @@ const CHECKPOINT_COMMITS: usize = 512;
 const LOG_PAGES_MAX: i64 = 16_384;
 /// ... and how long it insists, while all commits wait.
 const INSIST_WAIT: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether there is anything to do beside writing events ...
+pub(crate) const CHORES_INTERVAL: Duration = Duration::from_secs(1);
+/// ... and how long not, after that failed.
+const CHORES_REST: Duration = Duration::from_secs(30);
 
 /// An event as it goes into the table.
 pub(crate) struct Row {
@@ -68,6 +76,12 @@ pub(crate) struct Disk {
     connection: Option<Connection>,
     bytes_since_checkpoint: usize,
     commits_since_checkpoint: usize,
+    notary: Option<Notary>,
+    retention: Retention,
+    round: Round,
+    /// What the file says of [`Meter::delivered`].
+    delivered: i64,
+    chores_due: Instant,
     /// Last, so that it is given back after the connection is closed.
     _lock: File,
 }
@@ -88,10 +102,13 @@ impl Disk {
         if let Some(seq) = chain::first_break(&connection, file::CHECK_EVENTS).map_err(|error| AuditError::open(&path, &error))? {
             tracing::error!(path = %path.display(), seq, "audit store: the hash chain is broken at this event; run `portcullis audit verify`");
         }
+        let notary = Notary::open(&connection, &path, options)?;
+        let delivered = meta::get(&connection, meta::DELIVERED_SEQ).map_err(|error| AuditError::open(&path, &error))?.unwrap_or(0);
         let recovered = recover::complete_open_requests(&mut connection).map_err(|error| AuditError::open(&path, &error))?;
         if recovered > 0 {
             tracing::warn!(path = %path.display(), recovered, "audit store: requests an earlier run left open are completed as `incomplete`");
         }
+        meter.delivered.store(delivered, Relaxed);
         meter.recovered.store(recovered, Relaxed);
         meter.bytes.store(file::bytes_on_disk(&path), Relaxed);
         Ok(Self {
@@ -101,6 +118,11 @@ impl Disk {
             connection: Some(connection),
             bytes_since_checkpoint: 0,
             commits_since_checkpoint: 0,
+            notary,
+            retention: options.retention,
+            round: Round::default(),
+            delivered,
+            chores_due: Instant::now(),
             _lock: lock,
         })
     }
@@ -111,6 +133,10 @@ impl Disk {
 
     pub fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.notary.as_ref().map(Notary::public_key)
     }
 
     /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
@@ -146,6 +172,55 @@ impl Disk {
         }
         self.connection = Some(connection);
         (self.bytes_since_checkpoint, self.commits_since_checkpoint) = (0, 0);
+        Ok(())
+    }
+
+    /// Does what is due beside writing events: a checkpoint, noting what was delivered, one batch of retention. Returns whether there
+    /// is more of it to do at once.
+    pub fn chores(&mut self, meter: &Meter) -> Result<bool, AuditError> {
+        let Some(mut connection) = self.connection.take() else { return Ok(false) };
+        let began = Instant::now();
+        let timely = began >= self.chores_due;
+        // Set first, so that it also rests after a failure.
+        self.chores_due = if timely { began + CHORES_REST } else { self.chores_due };
+        let more = self.chores_with(&mut connection, meter, timely).map_err(|error| AuditError::write(&error))?;
+        self.connection = Some(connection);
+        if timely {
+            self.chores_due = if more { began } else { began + CHORES_INTERVAL };
+        }
+        Ok(more)
+    }
+
+    fn chores_with(&mut self, connection: &mut Connection, meter: &Meter, timely: bool) -> rusqlite::Result<bool> {
+        if let Some(notary) = &mut self.notary {
+            notary.mark_if_due(connection)?;
+        }
+        if !timely {
+            return Ok(false);
+        }
+        let delivered = meter.delivered.load(Relaxed);
+        if delivered != self.delivered {
+            meta::set(connection, meta::DELIVERED_SEQ, delivered)?;
+            self.delivered = delivered;
+        }
+        let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
+        let removed = self.round.batch(connection, notary, &self.retention, delivered)?;
+        meter.removed.fetch_add(removed as u64, Relaxed);
+        if removed > 0 {
+            file::checkpoint(connection, "PASSIVE")?;
+            meter.bytes.store(file::bytes_on_disk(&self.path), Relaxed);
+        }
+        Ok(removed > 0)
+    }
+
+    /// Signs a last checkpoint.
+    pub fn end(&mut self, meter: &Meter) -> Result<(), AuditError> {
+        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let failed = |error: rusqlite::Error| AuditError::write(&error);
+        meta::set(&connection, meta::DELIVERED_SEQ, meter.delivered.load(Relaxed)).map_err(failed)?;
+        if let Some(notary) = &mut self.notary {
+            notary.mark(&connection).map_err(failed)?;
+        }
         Ok(())
     }
 

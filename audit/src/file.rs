@@ -163,7 +163,7 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, AuditError> {
     Ok(aside)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
