@@ -248,7 +248,6 @@ pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Resu
 fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite::Result<Answer> {
     let mut next = *head;
     next.append(row.body.as_bytes());
-    let phase = i64::from(row.kind == Kind::Completion);
     let mut statement = transaction.prepare_cached(
         "INSERT INTO events (seq, event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body, chain_hash) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
@@ -258,7 +257,7 @@ fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite
         row.event_id,
         row.ts_us,
         row.kind.as_str(),
-        phase,
+        phase(row.kind),
         row.tenant,
         row.request_id,
         row.decision.map(Decision::as_str),
@@ -285,6 +284,11 @@ fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite
         }
     }
     Ok(Ok(Receipt { seq }))
+}
+
+/// 0 for the event that answers a request, 1 for its completion.
+pub(crate) fn phase(kind: Kind) -> i64 {
+    i64::from(kind == Kind::Completion)
 }
 
 /// The same event recorded again is the same event; anything else under its id or in its place is refused, alone.

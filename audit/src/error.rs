@@ -84,6 +84,14 @@ pub enum AuditError {
         /// Which rule it breaks.
         what: &'static str,
     },
+    /// An export could not be written, or what should be one cannot be read as one.
+    #[error("audit export: {cause}")]
+    Export {
+        /// What is wrong.
+        cause: String,
+        /// Whoever read the output has gone.
+        broken_pipe: bool,
+    },
     /// Events could not be read.
     #[error("audit store {}: cannot be read: {cause}", path.display())]
     Read {
@@ -158,6 +166,7 @@ impl AuditError {
             Self::Overloaded { .. } => "overloaded",
             Self::Write { fault, .. } => fault.as_str(),
             Self::Conflict { .. } => "conflict",
+            Self::Export { .. } => "export",
             Self::Read { .. } => "read",
             Self::Closed => "closed",
         }

@@ -8,11 +8,13 @@ mod checkpoint;
 mod disk;
 mod error;
 mod event;
+mod export;
 mod file;
 mod line;
 mod meta;
 mod meter;
 mod notary;
+mod proof;
 mod reader;
 mod recover;
 mod retention;
@@ -30,8 +32,10 @@ pub use event::{
     Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,
     Span,
 };
+pub use export::{Bound, Exported, Range, export, verify_export};
 pub use line::format_line;
 pub use meter::StoreStats;
+pub use proof::{Against, Verified, verify_store};
 pub use reader::{Filter, READ_EVENTS_MAX, Reader, StoredEvent};
 pub use retention::Retention;
 pub use signing::{PublicKey, SigningKey};

@@ -68,6 +68,11 @@ pub enum Problem {
         /// The number before it.
         after: i64,
     },
+    /// Something stands where an event should, and is none.
+    Unreadable {
+        /// The number before it.
+        after: i64,
+    },
     /// A column beside the body says something else than the body, which is what is chained.
     Column {
         /// The event's number.
@@ -109,6 +114,7 @@ impl fmt::Display for Problem {
             Self::Missing { first, last } if first == last => write!(f, "seq {first}: this event is missing"),
             Self::Missing { first, last } => write!(f, "seq {first} to {last}: these events are missing"),
             Self::Reordered { seq, event_id, after } => write!(f, "seq {seq}, event {}: stands behind seq {after}", shown(event_id)),
+            Self::Unreadable { after } => write!(f, "seq {}: what stands there cannot be read as an event", after + 1),
             Self::Column { seq, event_id, column } => {
                 write!(f, "seq {seq}, event {}: its column `{column}` was changed, its body was not", shown(event_id))
             }
@@ -227,6 +233,16 @@ impl Verifier {
         self.report.first.get_or_insert(row.seq);
         self.report.last = Some(row.seq);
         self.compare(row.seq, hash);
+    }
+
+    /// Notes that something stands where the next event should, and is none.
+    pub fn unreadable(&mut self) {
+        let after = match (self.before, self.extent) {
+            (Some((seq, _)), _) => seq,
+            (None, Extent::Part { first, .. }) => first - 1,
+            (None, Extent::Whole) => 0,
+        };
+        self.report.add(Problem::Unreadable { after });
     }
 
     /// Notes that a column beside the body of the last event is not what the body says.
