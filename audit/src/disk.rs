@@ -15,10 +15,12 @@ use crate::chain::Head;
 use crate::meter::Meter;
 use crate::notary::Notary;
 use crate::retention::Round;
+use crate::row::Row;
 use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
+use crate::subjects::{self, SubjectKeys};
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
+use crate::{AuditError, Decision, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -34,40 +36,6 @@ pub(crate) const CHORES_INTERVAL: Duration = Duration::from_secs(1);
 /// ... and how long not, after that failed.
 const CHORES_REST: Duration = Duration::from_secs(30);
 
-/// An event as it goes into the table.
-pub(crate) struct Row {
-    event_id: String,
-    ts_us: i64,
-    kind: Kind,
-    tenant: String,
-    request_id: Option<String>,
-    decision: Option<Decision>,
-    severity: Option<Severity>,
-    forwards: bool,
-    body: String,
-}
-
-impl Row {
-    pub fn new(event: Event) -> serde_json::Result<Self> {
-        Ok(Self {
-            body: serde_json::to_string(&event)?,
-            forwards: event.forwards(),
-            ts_us: event.time_us,
-            kind: event.kind,
-            decision: event.decision,
-            severity: event.severity,
-            event_id: event.event_id,
-            tenant: event.tenant,
-            request_id: Some(event.request_id).filter(|id| !id.is_empty()),
-        })
-    }
-
-    /// Bytes it takes in the queue and, nearly, in the file.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.body.len() + self.tenant.len() + self.event_id.len() + self.request_id.as_ref().map_or(0, String::len)
-    }
-}
-
 pub(crate) struct Disk {
     path: PathBuf,
     store_id: String,
@@ -77,6 +45,10 @@ pub(crate) struct Disk {
     bytes_since_checkpoint: usize,
     commits_since_checkpoint: usize,
     notary: Option<Notary>,
+    /// Opened when the first text is to be sealed.
+    keys: Option<SubjectKeys>,
+    /// Whether it was told that they cannot be opened.
+    keys_broken: bool,
     retention: Retention,
     round: Round,
     /// What the file says of [`Meter::delivered`].
@@ -119,6 +91,8 @@ impl Disk {
             bytes_since_checkpoint: 0,
             commits_since_checkpoint: 0,
             notary,
+            keys: None,
+            keys_broken: false,
             retention: options.retention,
             round: Round::default(),
             delivered,
@@ -140,7 +114,10 @@ impl Disk {
     }
 
     /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
-    pub fn commit(&mut self, rows: &[Row]) -> Result<Vec<Answer>, AuditError> {
+    pub fn commit(&mut self, rows: &mut [Row]) -> Result<Vec<Answer>, AuditError> {
+        for row in &mut *rows {
+            row.seal(&mut self.keys, &self.path);
+        }
         // Taken out, so that every way out of here but the good one, a panic too, closes the connection.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -203,6 +180,7 @@ impl Disk {
             meta::set(connection, meta::DELIVERED_SEQ, delivered)?;
             self.delivered = delivered;
         }
+        self.record_erasures(connection)?;
         let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
         let removed = self.round.batch(connection, notary, &self.retention, delivered)?;
         meter.removed.fetch_add(removed as u64, Relaxed);
@@ -213,11 +191,40 @@ impl Disk {
         Ok(removed > 0)
     }
 
+    /// Puts on record which keys were destroyed.
+    fn record_erasures(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+        if self.keys.is_none() && !subjects::keys_file(&self.path).exists() {
+            return Ok(());
+        }
+        if self.keys.is_none() {
+            match SubjectKeys::open_or_make(&self.path) {
+                Ok(keys) => self.keys = Some(keys),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.keys_broken, true) {
+                        tracing::error!(%error, "audit store: the keys of stored texts cannot be opened");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let events = keys.erasures()?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+        let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+        let rows = events.into_iter().map(|event| Row::new(event.bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        write(connection, &rows)?;
+        ids.iter().try_for_each(|id| keys.recorded(id))
+    }
+
     /// Signs a last checkpoint.
     pub fn end(&mut self, meter: &Meter) -> Result<(), AuditError> {
-        let Some(connection) = self.connection.take() else { return Ok(()) };
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
         let failed = |error: rusqlite::Error| AuditError::write(&error);
         meta::set(&connection, meta::DELIVERED_SEQ, meter.delivered.load(Relaxed)).map_err(failed)?;
+        self.record_erasures(&mut connection).map_err(failed)?;
         if let Some(notary) = &mut self.notary {
             notary.mark(&connection).map_err(failed)?;
         }
@@ -246,6 +253,9 @@ pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Resu
 }
 
 fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite::Result<Answer> {
+    if let Some(error) = &row.refused {
+        return Ok(Err(error.clone()));
+    }
     let mut next = *head;
     next.append(row.body.as_bytes());
     let mut statement = transaction.prepare_cached(

@@ -51,7 +51,7 @@ pub struct Verified {
 /// # Errors
 /// When it could not be checked: no store, an older one, a file that cannot be read.
 pub fn verify_store(path: &Path, against: &Against<'_>, mut progress: impl FnMut(u64, u64)) -> Result<Verified, AuditError> {
-    std::fs::metadata(path).map_err(|error| AuditError::open_io(path, &error))?;
+    let path = &path.canonicalize().map_err(|error| AuditError::open_io(path, &error))?;
     // Before the store: whatever stands in the file was in the store first.
     let beside = notary::checkpoints_file(path);
     let file = against.checkpoints.or_else(|| beside.exists().then_some(&*beside));

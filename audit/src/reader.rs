@@ -1,11 +1,13 @@
 //! Reading events back, from any process, also while the gateway writes.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::{AuditError, ChainHash, Decision, Event, Kind, file, meta, schema};
+use crate::subjects::SubjectKeys;
+use crate::{AuditError, ChainHash, Decision, Event, Kind, file, meta, schema, seal};
 
 /// Events returned by one read at most, whatever limit is asked for.
 pub const READ_EVENTS_MAX: usize = 10_000;
@@ -45,6 +47,7 @@ pub struct Reader {
     path: PathBuf,
     store_id: String,
     connection: Connection,
+    keys: OnceCell<SubjectKeys>,
 }
 
 impl Reader {
@@ -53,13 +56,14 @@ impl Reader {
     /// # Errors
     /// `Newer`, `Older`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        std::fs::metadata(path).map_err(|error| AuditError::open_io(path, &error))?;
+        // Links resolved: what lies beside the store lies beside the file, not beside the link.
+        let path = &path.canonicalize().map_err(|error| AuditError::open_io(path, &error))?;
         let (connection, version) = file::look(path)?;
         if version < schema::VERSION {
             return Err(AuditError::Older { path: path.into(), found: version, known: schema::VERSION });
         }
         let store_id = meta::store_id(&connection).map_err(|error| AuditError::read(path, &error))?;
-        Ok(Self { path: path.into(), store_id, connection })
+        Ok(Self { path: path.into(), store_id, connection, keys: OnceCell::new() })
     }
 
     /// Returns the store's id: a UUID made once, when the store was made.
@@ -67,11 +71,35 @@ impl Reader {
         &self.store_id
     }
 
-    /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones.
+    /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones. Sealed texts are
+    /// put back into words where their key is there, and are [`ERASED`](crate::ERASED) where it is not.
     ///
     /// # Errors
     /// `Read`.
     pub fn tail(&self, after: Option<i64>, limit: usize, filter: &Filter) -> Result<Vec<StoredEvent>, AuditError> {
+        let mut found = self.find(after, limit, filter)?;
+        for stored in found.iter_mut().filter(|stored| seal::is_sealed(&stored.event)) {
+            let Event { tenant, key_id, .. } = &stored.event;
+            let keys = self.keys()?;
+            let key =
+                keys.map(|keys| keys.find(tenant, key_id)).transpose().map_err(|error| AuditError::read(&self.path, &error))?.flatten();
+            seal::open(key.as_ref(), &mut stored.event);
+        }
+        Ok(found)
+    }
+
+    /// The keys of stored texts; the file may come later than the reader.
+    fn keys(&self) -> Result<Option<&SubjectKeys>, AuditError> {
+        if self.keys.get().is_none()
+            && let Some(keys) = SubjectKeys::look(&self.path)?
+        {
+            // Nobody else can have set it.
+            let _ = self.keys.set(keys);
+        }
+        Ok(self.keys.get())
+    }
+
+    fn find(&self, after: Option<i64>, limit: usize, filter: &Filter) -> Result<Vec<StoredEvent>, AuditError> {
         let mut conditions = vec!["1 = 1"];
         let mut values: Vec<Value> = Vec::new();
         let mut only = |condition, value: Option<Value>| {
@@ -96,12 +124,13 @@ impl Reader {
     }
 
     /// Returns the events numbered above `seq`, in order and without exception: the range read for whoever passes them on.
-    /// An event seen once never changes, and none appears later below a number already returned.
+    /// An event seen once never changes, and none appears later below a number already returned. Texts stay sealed, so that what is
+    /// passed on can be erased too.
     ///
     /// # Errors
     /// `Read`.
     pub fn events_after(&self, seq: i64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
-        self.tail(Some(seq), limit, &Filter::default())
+        self.find(Some(seq), limit, &Filter::default())
     }
 
     /// Returns how many events the store has. Reads a whole index: for reports, not for every second.

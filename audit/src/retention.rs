@@ -100,3 +100,128 @@ impl Round {
         Ok(self.bytes_wanted.map_or(0, |wanted| used - wanted))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::store::tests::{allowed, place};
+    use crate::{Against, Event, Reader, Report, Store, StoreOptions, verify_store};
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn open(path: &Path, retention: Retention) -> Store {
+        Store::open(path, StoreOptions { retention, checkpoint_events: 100, ..StoreOptions::default() }).unwrap()
+    }
+
+    /// An event of `days` ago, with a text of `bytes`.
+    fn aged(id: usize, days: i64, bytes: usize) -> Event {
+        let mut event = Event { outcome: "x".repeat(bytes.min(200)), ..allowed(&format!("r{id}")) };
+        event.stamp(event.time_us - days * 86_400_000_000);
+        event
+    }
+
+    fn fill(path: &Path, count: usize, days: i64) {
+        let store = open(path, Retention::default());
+        let commits: Vec<_> = (0..count).map(|n| store.record(aged(n, days, 200))).collect();
+        assert!(commits.into_iter().all(|commit| commit.wait().is_ok()));
+        // Each has its completion, so that opening again adds none.
+        drop(store);
+        drop(open(path, Retention::default()));
+    }
+
+    fn until(what: &str, mut done: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < Duration::from_secs(60), "waited for {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn first(path: &Path) -> Option<i64> {
+        Reader::open(path).unwrap().events_after(0, 1).unwrap().first().map(|stored| stored.seq)
+    }
+
+    fn good(path: &Path) -> Report {
+        let report = verify_store(path, &Against::default(), |_, _| {}).unwrap().report;
+        assert!(report.is_good(), "{:?}", report.problems);
+        report
+    }
+
+    #[test]
+    fn old_events_go_in_order_behind_a_signed_cut_and_the_space_is_given_back() {
+        let (_folder, path) = place();
+        fill(&path, 1_500, 40);
+        let full = std::fs::metadata(&path).unwrap().len();
+        let store = open(&path, Retention { age: Some(30 * DAY), ..Retention::default() });
+        store.record(allowed("young")).wait().unwrap();
+        until("the decisions to go", || store.stats().removed == 1_500);
+        assert_eq!(first(&path), Some(1_501), "completions were written now");
+        let report = good(&path);
+        assert_eq!(report.removed.map(|(seq, _)| seq), Some(1_500));
+        let next = store.record(allowed("next")).wait().unwrap().seq;
+        store.close().unwrap();
+        assert_eq!(good(&path).last, Some(next));
+        let now = std::fs::metadata(&path).unwrap().len();
+        assert!(now * 4 < full * 3, "{full} bytes before, {now} after");
+        // The same once more, to the last event: numbers go on where they were.
+        let store = open(&path, Retention { age: Some(Duration::ZERO), ..Retention::default() });
+        until("all to go", || first(&path).is_none());
+        good(&path);
+        let seq = store.record(aged(7, -1, 0)).wait().unwrap().seq;
+        assert!(seq > next);
+        store.close().unwrap();
+        assert_eq!(good(&path).first, Some(seq));
+    }
+
+    #[test]
+    fn over_its_size_the_store_loses_its_oldest_events_until_it_is_a_little_below() {
+        let (_folder, path) = place();
+        fill(&path, 1_500, 0);
+        let (full, limit) = (std::fs::metadata(&path).unwrap().len(), 1_000_000);
+        assert!(full > limit);
+        let store = open(&path, Retention { bytes: Some(limit), ..Retention::default() });
+        let mut before = 0;
+        until("the size to settle", || {
+            let removed = store.stats().removed;
+            let settled = removed > 0 && removed == std::mem::replace(&mut before, removed);
+            std::thread::sleep(Duration::from_millis(1_200));
+            settled
+        });
+        store.close().unwrap();
+        let now = std::fs::metadata(&path).unwrap().len();
+        assert!(now <= limit && now > limit / 2, "{now} bytes");
+        assert!(good(&path).removed.is_some());
+    }
+
+    #[test]
+    fn what_was_not_passed_on_stays() {
+        let (_folder, path) = place();
+        fill(&path, 100, 40);
+        let retention = Retention { age: Some(Duration::ZERO), delivered_only: true, ..Retention::default() };
+        let store = open(&path, retention);
+        assert_eq!(store.delivered_seq(), 0);
+        store.delivered(60);
+        store.delivered(50);
+        until("the delivered to go", || store.stats().removed == 60);
+        assert_eq!((first(&path), store.delivered_seq()), (Some(61), 60));
+        store.close().unwrap();
+        let store = open(&path, retention);
+        assert_eq!(store.delivered_seq(), 60, "remembered");
+        good(&path);
+    }
+
+    #[test]
+    fn who_cannot_sign_the_cut_removes_nothing() {
+        let (_folder, path) = place();
+        fill(&path, 10, 40);
+        let retention = Retention { age: Some(DAY), ..Retention::default() };
+        let options = StoreOptions { retention, signing: crate::Signing::Off, ..StoreOptions::default() };
+        let store = Store::open(&path, options).unwrap();
+        store.record(allowed("young")).wait().unwrap();
+        store.close().unwrap();
+        assert_eq!(first(&path), Some(1));
+    }
+}

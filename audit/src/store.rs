@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::disk::{Disk, Row};
+use crate::disk::Disk;
 use crate::meter::Meter;
+use crate::row::Row;
 use crate::writer::{self, Message, Pending};
 use crate::{AuditError, Event, Fault, PublicKey, Retention, StoreStats};
 

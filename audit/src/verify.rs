@@ -275,8 +275,8 @@ impl Verifier {
             Extent::Part { first: 1, .. } => (0, Some(first_prev(&self.store_id))),
             Extent::Part { first, prev, .. } => (first - 1, Some(prev)),
             Extent::Whole => {
-                let cuts = self.statements.iter().filter(|statement| statement.kind == CheckpointKind::Cut && statement.seq < first);
-                match cuts.last() {
+                let mut cuts = self.statements.iter().filter(|statement| statement.kind == CheckpointKind::Cut && statement.seq < first);
+                match cuts.next_back() {
                     Some(cut) if first > 1 => {
                         self.report.removed = Some((cut.seq, cut.time_us));
                         (cut.seq, Some(cut.chain_hash))

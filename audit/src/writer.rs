@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::disk::{CHORES_INTERVAL, Disk, Row};
+use crate::disk::{CHORES_INTERVAL, Disk};
 use crate::meter::Meter;
+use crate::row::Row;
 use crate::{AuditError, Fault, Receipt};
 
 /// Events in one commit at most.
@@ -37,10 +38,10 @@ pub(crate) fn run(receiver: &Receiver<Message>, meter: &Meter, mut disk: Disk) {
     let _ended = MarkEnded(meter);
     let mut wait = CHORES_INTERVAL;
     loop {
-        let Group { rows, replies, last } = Group::take(receiver, meter, wait);
+        let Group { mut rows, replies, last } = Group::take(receiver, meter, wait);
         if !rows.is_empty() {
             let began = Instant::now();
-            let result = guarded(|| disk.commit(&rows));
+            let result = guarded(|| disk.commit(&mut rows));
             if result.is_ok() {
                 meter.commit_took(began.elapsed());
             }
