@@ -7,7 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::subjects::SubjectKeys;
-use crate::{AuditError, ChainHash, Decision, Event, Kind, file, meta, schema, seal};
+use crate::{AuditError, ChainHash, Decision, Event, Kind, PublicKey, file, meta, proof, schema, seal};
 
 /// Events returned by one read at most, whatever limit is asked for.
 pub const READ_EVENTS_MAX: usize = 10_000;
@@ -69,6 +69,14 @@ impl Reader {
     /// Returns the store's id: a UUID made once, when the store was made.
     pub fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// Returns the keys that signed checkpoints of the store, the newest last; as far as the store itself can be believed.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn public_keys(&self) -> Result<Vec<PublicKey>, AuditError> {
+        proof::trusted(&self.connection, &[]).map(|(keys, _)| keys).map_err(|error| AuditError::read(&self.path, &error))
     }
 
     /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones. Sealed texts are
