@@ -182,13 +182,13 @@ impl Disk {
         }
         self.record_erasures(connection)?;
         let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
-        let removed = self.round.batch(connection, notary, &self.retention, delivered)?;
+        let (removed, more) = self.round.batch(connection, notary, &self.retention, delivered)?;
         meter.removed.fetch_add(removed as u64, Relaxed);
-        if removed > 0 {
+        if more {
             file::checkpoint(connection, "PASSIVE")?;
             meter.bytes.store(file::bytes_on_disk(&self.path), Relaxed);
         }
-        Ok(removed > 0)
+        Ok(more)
     }
 
     /// Puts on record which keys were destroyed.

@@ -154,7 +154,8 @@ pub(crate) fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result
 /// Moves a damaged store out of the way; returns its new name.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, AuditError> {
     let aside = beside(path, &format!(".corrupt-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%6fZ")));
-    for suffix in ["-shm", "-wal", ""] {
+    // Its checkpoints too: they say nothing of the store to come.
+    for suffix in ["-shm", "-wal", ".checkpoints", ""] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(AuditError::open_io(path, &error)),
             _ => {}
@@ -301,6 +302,7 @@ mod tests {
             aside.filter(|path| path.to_string_lossy().contains(".corrupt-") && path.to_string_lossy().ends_with('Z')).collect();
         assert_eq!(aside.len(), 1, "{aside:?}");
         assert!(fs::read(&aside[0]).unwrap() == bytes);
+        assert!(crate::verify_store(&path, &crate::Against::default(), |_, _| {}).unwrap().report.is_good());
     }
 
     #[test]
@@ -336,5 +338,7 @@ mod tests {
         }
         let store = open(&copy);
         assert_eq!(store.record(allowed("d")).wait().unwrap().seq, 5, "after the completions of a and b");
+        let report = crate::verify_store(&copy, &crate::Against::default(), |_, _| {}).unwrap().report;
+        assert!(report.is_good() && report.events == 5, "{:?}", report.problems);
     }
 }

@@ -42,17 +42,21 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Removes one batch. Returns how many events went; 0 when there is nothing to remove (any more).
+    /// Removes one batch, or gives back space that an earlier one left. Returns how many events went, and whether there is more to do.
     pub fn batch(
         &mut self,
         connection: &mut Connection,
         notary: &Notary,
         retention: &Retention,
         delivered: i64,
-    ) -> rusqlite::Result<usize> {
+    ) -> rusqlite::Result<(usize, bool)> {
         let Some((cut, events)) = self.find(connection, retention, delivered)? else {
             self.bytes_wanted = None;
-            return Ok(0);
+            let free: i64 = connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+            if free > PAGES_GIVEN_BACK {
+                give_back(connection)?;
+            }
+            return Ok((0, free > PAGES_GIVEN_BACK));
         };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute("DELETE FROM events WHERE seq <= ?1", [cut.seq])?;
@@ -60,10 +64,8 @@ impl Round {
         let checkpoint = notary.cut(&transaction, cut)?;
         transaction.commit()?;
         notary.publish(&checkpoint);
-        let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
-        let mut steps = vacuum.query([])?;
-        while steps.next()?.is_some() {}
-        Ok(events)
+        give_back(connection)?;
+        Ok((events, true))
     }
 
     /// The last event of the batch that is to go, and how many it has.
@@ -99,6 +101,15 @@ impl Round {
         }
         Ok(self.bytes_wanted.map_or(0, |wanted| used - wanted))
     }
+}
+
+/// Gives free pages back to the file system.
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
+    // Each step gives back one page.
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
+    Ok(())
 }
 
 #[cfg(test)]

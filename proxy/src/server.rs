@@ -19,7 +19,7 @@ use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
-use portcullis_audit::Store;
+use portcullis_audit::{Signing, SigningKey, Store};
 use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
@@ -92,6 +92,11 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
     }
     if settings.audit_path.is_dir() {
         return Err(anyhow!("audit.path: {} is a folder; name a file in it", settings.audit_path.display()));
+    }
+    if let Signing::File(path) = &settings.audit_store.signing
+        && path.exists()
+    {
+        SigningKey::load(path)?;
     }
     let policies = load_policies(settings)?;
     let keys = KeyFile::load(&settings.keys)?;

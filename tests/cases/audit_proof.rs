@@ -64,6 +64,13 @@ async fn the_record_is_good_while_the_gateway_runs_and_after_and_one_bit_is_foun
     let offline = verify(&gateway, &["--export", "part.jsonl"]).await;
     assert!(offline.code == Some(1) && offline.stdout.contains("seq 16, event 0"), "{offline:?}");
 
+    let few = run(gateway.folder(), &["audit", "export", "--store", "audit.db", "--from", "1", "--to", "1", "-o", "few.jsonl"], "").await;
+    assert_eq!(few.code, Some(0), "{few:?}");
+    let unproven = verify(&gateway, &["--export", "few.jsonl", "--public-key", &key]).await;
+    assert!(unproven.code == Some(2) && unproven.stdout.contains("NOT PROVEN"), "{unproven:?}");
+    let unproven = verify(&gateway, &["--export", "few.jsonl", "--unsigned-max", "0"]).await;
+    assert_eq!(unproven.code, Some(2), "{unproven:?}");
+
     flip(&gateway.store(), "\"tenant\":\"tenant-demo");
     let (code, report) = verify_store(&gateway).await;
     assert_eq!((code, &report["good"]), (Some(1), &json!(false)), "{report:#}");

@@ -33,6 +33,9 @@ pub(super) struct Verify {
     /// Checkpoints kept elsewhere; they show what was cut off at the end. Without it: <store>.checkpoints
     #[arg(long, value_name = "FILE")]
     checkpoints: Option<PathBuf>,
+    /// Events at the end that may stand without a checkpoint; with more, the exit code is 2
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    unsigned_max: i64,
     /// For programs
     #[arg(long)]
     json: bool,
@@ -47,12 +50,29 @@ impl Verify {
                 return Ok(ExitCode::from(NOT_CHECKED));
             }
         };
+        let unproven = self.unproven(&verified);
         if self.json {
-            say(as_json(&verified))?
+            say(as_json(&verified, unproven.as_deref()))?
         } else {
-            print(&verified)?
+            print(&verified, unproven.as_deref())?
         }
-        Ok(if verified.report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(match (verified.report.is_good(), unproven) {
+            (false, _) => ExitCode::FAILURE,
+            (true, Some(_)) => ExitCode::from(NOT_CHECKED),
+            (true, None) => ExitCode::SUCCESS,
+        })
+    }
+
+    /// Why a chain that fits together shows little: whoever rewrites all of it and removes what was signed would leave just that.
+    fn unproven(&self, verified: &Verified) -> Option<String> {
+        let Report { first, last, signed_to, .. } = &verified.report;
+        let (first, last) = first.zip(*last)?;
+        let unsigned = last - signed_to.unwrap_or(first - 1);
+        if signed_to.is_none() && !self.public_keys.is_empty() {
+            return Some("no checkpoint of the key that was given confirms any of these events".into());
+        }
+        (unsigned > self.unsigned_max)
+            .then(|| format!("the last {unsigned} events are confirmed by no checkpoint (--unsigned-max {})", self.unsigned_max))
     }
 
     fn check(&self) -> anyhow::Result<Verified> {
@@ -92,7 +112,7 @@ fn date(time_us: i64) -> String {
     jiff::Timestamp::from_microsecond(time_us).map_or_else(|_| "?".into(), |time| time.strftime("%Y-%m-%d").to_string())
 }
 
-fn print(verified: &Verified) -> anyhow::Result<()> {
+fn print(verified: &Verified, unproven: Option<&str>) -> anyhow::Result<()> {
     let Verified { store_id, report, trusted, self_named, unreadable_lines } = verified;
     let Report { events, first, last, checkpoints, signed_to, removed, problems, problem_count } = report;
     match first.zip(*last) {
@@ -112,11 +132,21 @@ fn print(verified: &Verified) -> anyhow::Result<()> {
         None => say("no checkpoint confirms any of these events: they fit together, and nothing shows who wrote them")?,
     }
     let keys: Vec<String> = trusted.iter().map(ToString::to_string).collect();
-    let named =
-        if *self_named { ", named by what was checked: to rule out a forged key, keep it elsewhere and give --public-key" } else { "" };
+    let named = if keys.is_empty() {
+        "none"
+    } else if *self_named {
+        ", named by what was checked: to rule out a forged key, keep it elsewhere and give --public-key"
+    } else {
+        ""
+    };
     say(format!("keys: {}{named}", keys.join(" ")))?;
     if *unreadable_lines > 0 {
         say(format!("{unreadable_lines} lines of checkpoints cannot be read and were passed over"))?;
+    }
+    if report.is_good()
+        && let Some(unproven) = unproven
+    {
+        return say(format!("NOT PROVEN: what is there fits together, but {unproven}"));
     }
     if report.is_good() {
         return say("good: no event was changed, removed or moved");
@@ -128,11 +158,12 @@ fn print(verified: &Verified) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn as_json(verified: &Verified) -> serde_json::Value {
+fn as_json(verified: &Verified, unproven: Option<&str>) -> serde_json::Value {
     let Verified { store_id, report, trusted, self_named, unreadable_lines } = verified;
     json!({
         "store": store_id,
-        "good": report.is_good(),
+        "good": report.is_good() && unproven.is_none(),
+        "unproven": unproven,
         "events": report.events,
         "first": report.first,
         "last": report.last,
