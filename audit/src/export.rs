@@ -165,6 +165,9 @@ pub fn verify_export(mut input: impl BufRead, against: &Against<'_>, mut progres
     if header.export != VERSION {
         return Err(no(format!("it has version {}, this program knows {VERSION}", header.export)));
     }
+    if !(1..=header.last).contains(&header.first) {
+        return Err(no(format!("its header says seq {} to {}", header.first, header.last)));
+    }
     let prev = hash(&header.chain_prev).ok_or_else(|| no("the header's chain_prev is no hash".into()))?;
     let self_named = against.trusted.is_empty();
     let trusted = if self_named { header.keys.iter().filter_map(|key| key.parse().ok()).collect() } else { against.trusted.to_vec() };

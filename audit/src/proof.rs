@@ -159,6 +159,8 @@ pub(crate) fn read_checkpoints(path: &Path) -> Result<(Vec<Checkpoint>, u64), Au
 mod tests {
     use std::path::PathBuf;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::store::tests::{allowed, place};
     use crate::{Bound, Problem, Range, Store, StoreOptions, export, verify_export};
@@ -241,6 +243,8 @@ mod tests {
             ("DELETE FROM events WHERE seq = 7", "seq 7: this event is missing"),
             ("DELETE FROM events WHERE seq <= 3", "seq 1 to 3: these events are missing"),
             ("DELETE FROM events WHERE seq > 10", "seq 11 to 12: these events are missing at the end"),
+            ("UPDATE events SET seq = -seq WHERE seq < 3", "seq -2, event 0"),
+            ("UPDATE events SET seq = 9223372036854775807 WHERE seq = 12", "seq 12 to 9223372036854775806: these"),
             ("DELETE FROM events", "seq 1 to 12: these events are missing at the end"),
             (
                 "UPDATE events SET seq = 99 WHERE seq = 7; UPDATE events SET seq = 7 WHERE seq = 8; UPDATE events SET seq = 8 WHERE seq = 99",
@@ -313,6 +317,30 @@ mod tests {
     }
 
     #[test]
+    fn any_bit_of_a_body_in_an_export_is_found_and_no_bit_at_all_breaks_the_check() {
+        let (_folder, path) = store();
+        let text = exported(&path, Range::default()).into_bytes();
+        let bodies: Vec<usize> = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .scan(0, |at, line| {
+                let begin = std::mem::replace(at, *at + line.len());
+                let body = line.windows(8).position(|window| window == b"\"body\":\"").map(|body| begin + body + 8..begin + line.len() - 3);
+                Some(body.into_iter().flatten())
+            })
+            .flatten()
+            .collect();
+        proptest!(|(place in 0..text.len() * 8, body in 0..bodies.len() * 8)| {
+            let flipped = |byte: usize, bit: usize| {
+                let mut text = text.clone();
+                text[byte] ^= 1 << bit;
+                verify_export(&*text, &Against::default(), |_, _| {})
+            };
+            drop(flipped(place / 8, place % 8));
+            prop_assert!(!flipped(bodies[body / 8], body % 8).unwrap().report.is_good());
+        });
+    }
+
+    #[test]
     fn a_range_by_time_takes_all_between_its_first_and_its_last() {
         let (_folder, path) = place();
         let store = Store::open(&path, StoreOptions::default()).unwrap();
@@ -336,7 +364,10 @@ mod tests {
         let (folder, _) = place();
         let path = folder.path().join("absent");
         assert!(verify_store(&path, &Against::default(), |_, _| {}).is_err());
-        for text in ["", "{}", "not an export", "{\"export\":2,\"store\":\"s\",\"first\":1,\"last\":1,\"chain_prev\":\"\",\"keys\":[]}"] {
+        let backwards = "{\"export\":1,\"store\":\"s\",\"first\":-9223372036854775808,\"last\":1,\"chain_prev\":\"\",\"keys\":[]}";
+        for text in
+            ["", "{}", backwards, "not an export", "{\"export\":2,\"store\":\"s\",\"first\":1,\"last\":1,\"chain_prev\":\"\",\"keys\":[]}"]
+        {
             assert!(verify_export(text.as_bytes(), &Against::default(), |_, _| {}).is_err(), "{text}");
         }
     }

@@ -114,7 +114,7 @@ impl fmt::Display for Problem {
             Self::Missing { first, last } if first == last => write!(f, "seq {first}: this event is missing"),
             Self::Missing { first, last } => write!(f, "seq {first} to {last}: these events are missing"),
             Self::Reordered { seq, event_id, after } => write!(f, "seq {seq}, event {}: stands behind seq {after}", shown(event_id)),
-            Self::Unreadable { after } => write!(f, "seq {}: what stands there cannot be read as an event", after + 1),
+            Self::Unreadable { after } => write!(f, "seq {}: what stands there cannot be read as an event", after.saturating_add(1)),
             Self::Column { seq, event_id, column } => {
                 write!(f, "seq {seq}, event {}: its column `{column}` was changed, its body was not", shown(event_id))
             }
