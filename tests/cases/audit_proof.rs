@@ -145,6 +145,39 @@ async fn a_tenants_texts_are_erased_while_the_gateway_runs_and_the_chain_stands(
 }
 
 #[tokio::test]
+async fn retention_in_a_gateway_that_is_killed_leaves_a_chain_that_begins_at_its_cut() {
+    let backend = Backend::start().await;
+    let setup = Setup::before(&backend).set("audit.checkpoint", json!({"events": 50, "every": "1s"}));
+    let mut gateway = setup.set("audit.retention", json!({"bytes": 1 << 20})).set("log", "info").start().await;
+    let busy = async |gateway: &Gateway| {
+        for _ in 0..20 {
+            let mut requests = JoinSet::new();
+            for _ in 0..32 {
+                let (address, bytes) = (gateway.address(), Request::chat(gateway.key(), &canned::chat("hi")).bytes());
+                requests.spawn(async move { harness::Client::connect(address).await.exchange(bytes).await.status() });
+            }
+            while let Some(status) = requests.join_next().await {
+                assert_eq!(status.expect("a task that ends"), 200);
+            }
+        }
+    };
+    busy(&gateway).await;
+    harness::eventually_asked("the first events to go", async || {
+        (verify_store(&gateway).await.1["removed_to"].as_i64() > Some(0)).then_some(())
+    })
+    .await;
+    busy(&gateway).await;
+    gateway.kill().await;
+    let (code, report) = verify_store(&gateway).await;
+    assert_eq!((code, report["removed_to"].as_i64().map(|cut| cut + 1)), (Some(0), report["first"].as_i64()), "{report:#}");
+    gateway.restart().await;
+    assert_eq!(gateway.say("still there").await.status(), 200);
+    assert!(gateway.stop().await.success());
+    let ran = verify(&gateway, &["--store", "audit.db"]).await;
+    assert!(ran.code == Some(0) && ran.stdout.contains("were removed by retention on 20"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_broken_signing_key_or_retention_stops_the_start_with_a_reason() {
     for (setting, value, reason) in [
         ("audit.signing_key", json!("gateway.yaml"), "audit signing key"),
