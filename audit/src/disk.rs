@@ -7,14 +7,20 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use crate::chain::Head;
 use crate::meter::Meter;
+use crate::notary::Notary;
+use crate::retention::Round;
+use crate::row::Row;
+use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
+use crate::subjects::{self, SubjectKeys};
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Severity, StoreOptions, file, recover};
+use crate::{AuditError, Decision, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -25,47 +31,29 @@ const LOG_PAGES_MAX: i64 = 16_384;
 /// ... and how long it insists, while all commits wait.
 const INSIST_WAIT: Duration = Duration::from_millis(100);
 
-/// An event as it goes into the table.
-pub(crate) struct Row {
-    event_id: String,
-    ts_us: i64,
-    kind: Kind,
-    tenant: String,
-    request_id: Option<String>,
-    decision: Option<Decision>,
-    severity: Option<Severity>,
-    forwards: bool,
-    body: String,
-}
-
-impl Row {
-    pub fn new(event: Event) -> serde_json::Result<Self> {
-        Ok(Self {
-            body: serde_json::to_string(&event)?,
-            forwards: event.forwards(),
-            ts_us: event.time_us,
-            kind: event.kind,
-            decision: event.decision,
-            severity: event.severity,
-            event_id: event.event_id,
-            tenant: event.tenant,
-            request_id: Some(event.request_id).filter(|id| !id.is_empty()),
-        })
-    }
-
-    /// Bytes it takes in the queue and, nearly, in the file.
-    pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.body.len() + self.tenant.len() + self.event_id.len() + self.request_id.as_ref().map_or(0, String::len)
-    }
-}
+/// How often it is looked whether there is anything to do beside writing events ...
+pub(crate) const CHORES_INTERVAL: Duration = Duration::from_secs(1);
+/// ... and how long not, after that failed.
+const CHORES_REST: Duration = Duration::from_secs(30);
 
 pub(crate) struct Disk {
     path: PathBuf,
+    store_id: String,
     bytes_max: Option<u64>,
     /// `None` after a failure, until the next commit.
     connection: Option<Connection>,
     bytes_since_checkpoint: usize,
     commits_since_checkpoint: usize,
+    notary: Option<Notary>,
+    /// Opened when the first text is to be sealed.
+    keys: Option<SubjectKeys>,
+    /// Whether it was told that they cannot be opened.
+    keys_broken: bool,
+    retention: Retention,
+    round: Round,
+    /// What the file says of [`Meter::delivered`].
+    delivered: i64,
+    chores_due: Instant,
     /// Last, so that it is given back after the connection is closed.
     _lock: File,
 }
@@ -82,18 +70,33 @@ impl Disk {
             opened = file::open_checked(&path, options.bytes_max);
         }
         let mut connection = opened?;
+        let store_id = meta::store_id(&connection).map_err(|error| AuditError::open(&path, &error))?;
+        if let Some(seq) = chain::first_break(&connection, file::CHECK_EVENTS).map_err(|error| AuditError::open(&path, &error))? {
+            tracing::error!(path = %path.display(), seq, "audit store: the hash chain is broken at this event; run `portcullis audit verify`");
+        }
+        let notary = Notary::open(&connection, &path, options)?;
+        let delivered = meta::get(&connection, meta::DELIVERED_SEQ).map_err(|error| AuditError::open(&path, &error))?.unwrap_or(0);
         let recovered = recover::complete_open_requests(&mut connection).map_err(|error| AuditError::open(&path, &error))?;
         if recovered > 0 {
             tracing::warn!(path = %path.display(), recovered, "audit store: requests an earlier run left open are completed as `incomplete`");
         }
+        meter.delivered.store(delivered, Relaxed);
         meter.recovered.store(recovered, Relaxed);
         meter.bytes.store(file::bytes_on_disk(&path), Relaxed);
         Ok(Self {
             path,
+            store_id,
             bytes_max: options.bytes_max,
             connection: Some(connection),
             bytes_since_checkpoint: 0,
             commits_since_checkpoint: 0,
+            notary,
+            keys: None,
+            keys_broken: false,
+            retention: options.retention,
+            round: Round::default(),
+            delivered,
+            chores_due: Instant::now(),
             _lock: lock,
         })
     }
@@ -102,8 +105,19 @@ impl Disk {
         &self.path
     }
 
+    pub fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.notary.as_ref().map(Notary::public_key)
+    }
+
     /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
-    pub fn commit(&mut self, rows: &[Row]) -> Result<Vec<Answer>, AuditError> {
+    pub fn commit(&mut self, rows: &mut [Row]) -> Result<Vec<Answer>, AuditError> {
+        for row in &mut *rows {
+            row.seal(&mut self.keys, &self.path);
+        }
         // Taken out, so that every way out of here but the good one, a panic too, closes the connection.
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -138,6 +152,85 @@ impl Disk {
         Ok(())
     }
 
+    /// Does what is due beside writing events: a checkpoint, noting what was delivered, one batch of retention. Returns whether there
+    /// is more of it to do at once.
+    pub fn chores(&mut self, meter: &Meter) -> Result<bool, AuditError> {
+        let Some(mut connection) = self.connection.take() else { return Ok(false) };
+        let began = Instant::now();
+        let timely = began >= self.chores_due;
+        // Set first, so that it also rests after a failure.
+        self.chores_due = if timely { began + CHORES_REST } else { self.chores_due };
+        let more = self.chores_with(&mut connection, meter, timely).map_err(|error| AuditError::write(&error))?;
+        self.connection = Some(connection);
+        if timely {
+            self.chores_due = if more { began } else { began + CHORES_INTERVAL };
+        }
+        Ok(more)
+    }
+
+    fn chores_with(&mut self, connection: &mut Connection, meter: &Meter, timely: bool) -> rusqlite::Result<bool> {
+        if let Some(notary) = &mut self.notary {
+            notary.mark_if_due(connection)?;
+        }
+        if !timely {
+            return Ok(false);
+        }
+        let delivered = meter.delivered.load(Relaxed);
+        if delivered != self.delivered {
+            meta::set(connection, meta::DELIVERED_SEQ, delivered)?;
+            self.delivered = delivered;
+        }
+        self.record_erasures(connection)?;
+        let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
+        let (removed, more) = self.round.batch(connection, notary, &self.retention, delivered)?;
+        meter.removed.fetch_add(removed as u64, Relaxed);
+        if more {
+            file::checkpoint(connection, "PASSIVE")?;
+            meter.bytes.store(file::bytes_on_disk(&self.path), Relaxed);
+        }
+        Ok(more)
+    }
+
+    /// Puts on record which keys were destroyed.
+    fn record_erasures(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+        if self.keys.is_none() && !subjects::keys_file(&self.path).exists() {
+            return Ok(());
+        }
+        if self.keys.is_none() {
+            match SubjectKeys::open_or_make(&self.path) {
+                Ok(keys) => self.keys = Some(keys),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.keys_broken, true) {
+                        tracing::error!(%error, "audit store: the keys of stored texts cannot be opened");
+                    }
+                    return Ok(());
+                }
+            }
+        }
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let events = keys.erasures()?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
+        let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+        let rows = events.into_iter().map(|event| Row::new(event.bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        write(connection, &rows)?;
+        ids.iter().try_for_each(|id| keys.recorded(id))
+    }
+
+    /// Signs a last checkpoint.
+    pub fn end(&mut self, meter: &Meter) -> Result<(), AuditError> {
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        let failed = |error: rusqlite::Error| AuditError::write(&error);
+        meta::set(&connection, meta::DELIVERED_SEQ, meter.delivered.load(Relaxed)).map_err(failed)?;
+        self.record_erasures(&mut connection).map_err(failed)?;
+        if let Some(notary) = &mut self.notary {
+            notary.mark(&connection).map_err(failed)?;
+        }
+        Ok(())
+    }
+
     fn reconnect(&self) -> Result<Connection, AuditError> {
         let failed = |error: rusqlite::Error| AuditError::write(&error);
         let connection = file::connect(&self.path, self.bytes_max).map_err(failed)?;
@@ -149,35 +242,44 @@ impl Disk {
     }
 }
 
-/// Inserts the rows in one transaction.
+/// Inserts the rows in one transaction, each chained to the one before it. Where the chain ends is read from the file each time, so
+/// that a failed commit leaves neither a hole nor a hash behind.
 pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Result<Vec<Answer>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let answers = rows.iter().map(|row| insert(&transaction, row)).collect::<rusqlite::Result<_>>()?;
+    let mut head = Head::read(&transaction)?;
+    let answers = rows.iter().map(|row| insert(&transaction, &mut head, row)).collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;
     Ok(answers)
 }
 
-fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> {
-    let phase = i64::from(row.kind == Kind::Completion);
+fn insert(transaction: &Transaction<'_>, head: &mut Head, row: &Row) -> rusqlite::Result<Answer> {
+    if let Some(error) = &row.refused {
+        return Ok(Err(error.clone()));
+    }
+    let mut next = *head;
+    next.append(row.body.as_bytes());
     let mut statement = transaction.prepare_cached(
-        "INSERT INTO events (event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
+        "INSERT INTO events (seq, event_id, ts_us, kind, phase, tenant, request_id, decision, severity, body, chain_hash) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING",
     )?;
     let inserted = statement.execute(params![
+        next.seq,
         row.event_id,
         row.ts_us,
         row.kind.as_str(),
-        phase,
+        phase(row.kind),
         row.tenant,
         row.request_id,
         row.decision.map(Decision::as_str),
         row.severity.map(Severity::as_str),
         row.body,
+        next.hash,
     ])?;
     if inserted == 0 {
         return already_there(transaction, row);
     }
-    let seq = transaction.last_insert_rowid();
+    *head = next;
+    let seq = next.seq;
     if let Some(request_id) = &row.request_id {
         if row.forwards {
             // A completion may have come first: then there is nothing to wait for.
@@ -192,6 +294,11 @@ fn insert(transaction: &Transaction<'_>, row: &Row) -> rusqlite::Result<Answer> 
         }
     }
     Ok(Ok(Receipt { seq }))
+}
+
+/// 0 for the event that answers a request, 1 for its completion.
+pub(crate) fn phase(kind: Kind) -> i64 {
+    i64::from(kind == Kind::Completion)
 }
 
 /// The same event recorded again is the same event; anything else under its id or in its place is refused, alone.

@@ -22,6 +22,24 @@ pub enum AuditError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The file was written by an older program and is only read after it was brought to the present version.
+    #[error("audit store {}: has schema version {found}, this program reads {known}; start the gateway on it once", path.display())]
+    Older {
+        /// The store's file.
+        path: PathBuf,
+        /// The version found in the file.
+        found: i64,
+        /// The version this program reads.
+        known: i64,
+    },
+    /// The key that signs checkpoints cannot be read or made.
+    #[error("audit signing key {}: {cause}; give the gateway the right file, or move it away to have a new key made", path.display())]
+    SigningKey {
+        /// The key's file.
+        path: PathBuf,
+        /// What was found.
+        cause: String,
+    },
     /// The file is a database of some other program.
     #[error("audit store {}: is a database, but no audit store of this gateway; name another path", path.display())]
     Foreign {
@@ -65,6 +83,14 @@ pub enum AuditError {
         event_id: String,
         /// Which rule it breaks.
         what: &'static str,
+    },
+    /// An export could not be written, or what should be one cannot be read as one.
+    #[error("audit export: {cause}")]
+    Export {
+        /// What is wrong.
+        cause: String,
+        /// Whoever read the output has gone.
+        broken_pipe: bool,
     },
     /// Events could not be read.
     #[error("audit store {}: cannot be read: {cause}", path.display())]
@@ -132,12 +158,15 @@ impl AuditError {
         match self {
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer_schema",
+            Self::SigningKey { .. } => "signing_key",
+            Self::Older { .. } => "older_schema",
             Self::Foreign { .. } => "foreign_file",
             Self::Corrupt { .. } => "corrupt",
             Self::Open { .. } => "open",
             Self::Overloaded { .. } => "overloaded",
             Self::Write { fault, .. } => fault.as_str(),
             Self::Conflict { .. } => "conflict",
+            Self::Export { .. } => "export",
             Self::Read { .. } => "read",
             Self::Closed => "closed",
         }

@@ -124,6 +124,12 @@ pub struct Event {
     /// The answer after redaction, only where the policy stores it; at most [`REDACTED_BYTES_MAX`] bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redacted_answer: Option<String>,
+    /// The prompt after redaction as it is stored: sealed with the key of its tenant and key id, see `seal.rs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_prompt: Option<String>,
+    /// The answer after redaction as it is stored, sealed likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_answer: Option<String>,
     /// Something above was longer than its bound and was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub cut: bool,
@@ -337,7 +343,7 @@ fn shorten(text: &mut String, bytes_max: usize) -> bool {
     true
 }
 
-fn rfc3339(time_us: i64) -> String {
+pub(crate) fn rfc3339(time_us: i64) -> String {
     // Out of the calendar's range only for a time nobody can have meant; the microseconds are kept as they are.
     jiff::Timestamp::from_microsecond(time_us).map_or_else(|_| String::new(), |time| format!("{time:.6}"))
 }

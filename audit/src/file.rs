@@ -16,7 +16,7 @@ const LOG_BYTES_KEPT: i64 = 16 << 20;
 /// Size up to which the whole database is checked at opening; beyond, that would keep the gateway from starting.
 const CHECK_BYTES_MAX: u64 = 256 << 20;
 /// Newest events read at opening in any case.
-const CHECK_EVENTS: i64 = 256;
+pub(crate) const CHECK_EVENTS: i64 = 256;
 
 /// Resolves links, so that two names of one file are one store, and makes the folder if there is none.
 pub(crate) fn resolve(path: &Path) -> Result<PathBuf, AuditError> {
@@ -154,7 +154,8 @@ pub(crate) fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result
 /// Moves a damaged store out of the way; returns its new name.
 pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, AuditError> {
     let aside = beside(path, &format!(".corrupt-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%6fZ")));
-    for suffix in ["-shm", "-wal", ""] {
+    // Its checkpoints too: they say nothing of the store to come.
+    for suffix in ["-shm", "-wal", ".checkpoints", ""] {
         match fs::rename(beside(path, suffix), beside(&aside, suffix)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(AuditError::open_io(path, &error)),
             _ => {}
@@ -163,7 +164,7 @@ pub(crate) fn set_aside(path: &Path) -> Result<PathBuf, AuditError> {
     Ok(aside)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -301,6 +302,7 @@ mod tests {
             aside.filter(|path| path.to_string_lossy().contains(".corrupt-") && path.to_string_lossy().ends_with('Z')).collect();
         assert_eq!(aside.len(), 1, "{aside:?}");
         assert!(fs::read(&aside[0]).unwrap() == bytes);
+        assert!(crate::verify_store(&path, &crate::Against::default(), |_, _| {}).unwrap().report.is_good());
     }
 
     #[test]
@@ -336,5 +338,7 @@ mod tests {
         }
         let store = open(&copy);
         assert_eq!(store.record(allowed("d")).wait().unwrap().seq, 5, "after the completions of a and b");
+        let report = crate::verify_store(&copy, &crate::Against::default(), |_, _| {}).unwrap().report;
+        assert!(report.is_good() && report.events == 5, "{:?}", report.problems);
     }
 }

@@ -3,26 +3,47 @@
 //! [`Store`] takes [`Event`]s from async code without ever blocking it, writes them in groups and answers each one when it is durable.
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
+mod chain;
+mod checkpoint;
 mod disk;
 mod error;
 mod event;
+mod export;
 mod file;
 mod line;
+mod meta;
 mod meter;
+mod notary;
+mod proof;
 mod reader;
 mod recover;
+mod retention;
+mod row;
 mod schema;
+mod seal;
+mod signing;
 mod store;
+mod subjects;
+mod verify;
 mod words;
 mod writer;
 
+pub use chain::{ChainHash, first_prev, link};
+pub use checkpoint::{Checkpoint, CheckpointKind, Statement};
 pub use error::{AuditError, Fault};
 pub use event::{
     Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,
     Span,
 };
+pub use export::{Bound, Exported, Range, export, verify_export};
 pub use line::format_line;
 pub use meter::StoreStats;
+pub use proof::{Against, Verified, verify_store};
 pub use reader::{Filter, READ_EVENTS_MAX, Reader, StoredEvent};
-pub use store::{Commit, OnCorrupt, Receipt, Store, StoreOptions};
+pub use retention::Retention;
+pub use seal::ERASED;
+pub use signing::{PublicKey, SigningKey};
+pub use store::{Commit, OnCorrupt, Receipt, Signing, Store, StoreOptions};
+pub use subjects::erase;
+pub use verify::{ChainRow, Extent, PROBLEMS_MAX, Problem, Report, Verifier, verify};
 pub use words::{Decision, Direction, Kind, Mode, Severity, TokensSource};

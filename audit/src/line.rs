@@ -90,7 +90,7 @@ mod tests {
     use crate::{Decision, Direction, FindingRecord, Kind, Severity};
 
     fn stored(event: Event) -> StoredEvent {
-        StoredEvent { seq: 1, event, body: String::new() }
+        StoredEvent { seq: 1, event, body: String::new(), chain_hash: [0; 32] }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The store's counters, shared between the handles, the writer and the metrics page.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct StoreStats {
     pub batches: u64,
     /// Completions written at opening for requests that an earlier run left open.
     pub recovered: u64,
+    /// Events removed by retention.
+    pub removed: u64,
     /// Duration of the last commit.
     pub commit_last: Duration,
     /// Duration of the longest commit.
@@ -45,6 +47,9 @@ pub(crate) struct Meter {
     pub batches: AtomicU64,
     pub recovered: AtomicU64,
     pub bytes: AtomicU64,
+    /// Up to which number events were passed on, as [`Store::delivered`](crate::Store::delivered) says.
+    pub delivered: AtomicI64,
+    pub removed: AtomicU64,
     pub broken: AtomicBool,
     commit_last_us: AtomicU64,
     commit_max_us: AtomicU64,
@@ -72,6 +77,7 @@ impl Meter {
             overloaded: self.overloaded.load(Relaxed),
             batches: self.batches.load(Relaxed),
             recovered: self.recovered.load(Relaxed),
+            removed: self.removed.load(Relaxed),
             commit_last: Duration::from_micros(self.commit_last_us.load(Relaxed)),
             commit_max: Duration::from_micros(self.commit_max_us.load(Relaxed)),
             bytes: self.bytes.load(Relaxed),

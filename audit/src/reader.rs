@@ -1,28 +1,31 @@
 //! Reading events back, from any process, also while the gateway writes.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
-use crate::{AuditError, Decision, Event, Kind, file};
+use crate::subjects::SubjectKeys;
+use crate::{AuditError, ChainHash, Decision, Event, Kind, PublicKey, file, meta, proof, schema, seal};
 
 /// Events returned by one read at most, whatever limit is asked for.
 pub const READ_EVENTS_MAX: usize = 10_000;
 
 /// The columns [`stored_event`] reads.
-pub(crate) const COLUMNS: &str =
-    "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body";
+pub(crate) const COLUMNS: &str = "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body, events.chain_hash";
 
 /// An event with its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
-    /// Rising, never reused; gaps mean nothing.
+    /// The store's own numbering: 1, 2, 3 ... without holes, never reused.
     pub seq: i64,
     /// The event. Where its stored form cannot be read any more: what the columns still say, with outcome `unreadable`.
     pub event: Event,
     /// The event's JSON, exactly as it is stored.
     pub body: String,
+    /// What `chain.rs` says over this event and all before it.
+    pub chain_hash: ChainHash,
 }
 
 /// Which events a read returns; an absent part matches all.
@@ -42,25 +45,69 @@ pub struct Filter {
 #[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
+    store_id: String,
     connection: Connection,
+    keys: OnceCell<SubjectKeys>,
 }
 
 impl Reader {
     /// Opens the store at `path` for reading.
     ///
     /// # Errors
-    /// `Newer`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
+    /// `Newer`, `Older`, `Foreign`, `Corrupt`, or `Open` where there is no such file.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        std::fs::metadata(path).map_err(|error| AuditError::open_io(path, &error))?;
-        let (connection, _) = file::look(path)?;
-        Ok(Self { path: path.into(), connection })
+        // Links resolved: what lies beside the store lies beside the file, not beside the link.
+        let path = &path.canonicalize().map_err(|error| AuditError::open_io(path, &error))?;
+        let (connection, version) = file::look(path)?;
+        if version < schema::VERSION {
+            return Err(AuditError::Older { path: path.into(), found: version, known: schema::VERSION });
+        }
+        let store_id = meta::store_id(&connection).map_err(|error| AuditError::read(path, &error))?;
+        Ok(Self { path: path.into(), store_id, connection, keys: OnceCell::new() })
     }
 
-    /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones.
+    /// Returns the store's id: a UUID made once, when the store was made.
+    pub fn store_id(&self) -> &str {
+        &self.store_id
+    }
+
+    /// Returns the keys that signed checkpoints of the store, the newest last; as far as the store itself can be believed.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn public_keys(&self) -> Result<Vec<PublicKey>, AuditError> {
+        proof::trusted(&self.connection, &[]).map(|(keys, _)| keys).map_err(|error| AuditError::read(&self.path, &error))
+    }
+
+    /// Returns matching events in rising order: the first ones after number `after`, or without it the newest ones. Sealed texts are
+    /// put back into words where their key is there, and are [`ERASED`](crate::ERASED) where it is not.
     ///
     /// # Errors
     /// `Read`.
     pub fn tail(&self, after: Option<i64>, limit: usize, filter: &Filter) -> Result<Vec<StoredEvent>, AuditError> {
+        let mut found = self.find(after, limit, filter)?;
+        for stored in found.iter_mut().filter(|stored| seal::is_sealed(&stored.event)) {
+            let Event { tenant, key_id, .. } = &stored.event;
+            let keys = self.keys()?;
+            let key =
+                keys.map(|keys| keys.find(tenant, key_id)).transpose().map_err(|error| AuditError::read(&self.path, &error))?.flatten();
+            seal::open(key.as_ref(), &mut stored.event);
+        }
+        Ok(found)
+    }
+
+    /// The keys of stored texts; the file may come later than the reader.
+    fn keys(&self) -> Result<Option<&SubjectKeys>, AuditError> {
+        if self.keys.get().is_none()
+            && let Some(keys) = SubjectKeys::look(&self.path)?
+        {
+            // Nobody else can have set it.
+            let _ = self.keys.set(keys);
+        }
+        Ok(self.keys.get())
+    }
+
+    fn find(&self, after: Option<i64>, limit: usize, filter: &Filter) -> Result<Vec<StoredEvent>, AuditError> {
         let mut conditions = vec!["1 = 1"];
         let mut values: Vec<Value> = Vec::new();
         let mut only = |condition, value: Option<Value>| {
@@ -85,12 +132,13 @@ impl Reader {
     }
 
     /// Returns the events numbered above `seq`, in order and without exception: the range read for whoever passes them on.
-    /// An event seen once never changes, and none appears later below a number already returned.
+    /// An event seen once never changes, and none appears later below a number already returned. Texts stay sealed, so that what is
+    /// passed on can be erased too.
     ///
     /// # Errors
     /// `Read`.
     pub fn events_after(&self, seq: i64, limit: usize) -> Result<Vec<StoredEvent>, AuditError> {
-        self.tail(Some(seq), limit, &Filter::default())
+        self.find(Some(seq), limit, &Filter::default())
     }
 
     /// Returns how many events the store has. Reads a whole index: for reports, not for every second.
@@ -119,7 +167,7 @@ pub(crate) fn stored_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredEv
             from_columns(row)?
         }
     };
-    Ok(StoredEvent { seq, event, body })
+    Ok(StoredEvent { seq, event, body, chain_hash: row.get(8)? })
 }
 
 fn from_columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {

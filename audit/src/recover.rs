@@ -3,8 +3,9 @@
 use rusqlite::Connection;
 
 use crate::Event;
-use crate::disk::{self, Row};
+use crate::disk;
 use crate::reader::{self, StoredEvent};
+use crate::row::Row;
 
 /// Requests completed in one transaction.
 const GROUP_REQUESTS: i64 = 1_024;

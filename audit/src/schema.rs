@@ -7,13 +7,22 @@ use std::path::Path;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::AuditError;
+use crate::{AuditError, chain};
 
 /// "PtcA" in ASCII: marks a database as an audit store.
 const APPLICATION_ID: i64 = 0x5074_6341;
 
+/// One step forward: the tables, then what they are filled with.
+struct Migration {
+    sql: &'static str,
+    fill: fn(&Connection) -> rusqlite::Result<()>,
+}
+
 /// The migrations in order; number n brings the file from version n - 1 to n. Never edited once released, only added to.
-const MIGRATIONS: &[&str] = &[include_str!("../schema/0001_events.sql")];
+const MIGRATIONS: &[Migration] = &[
+    Migration { sql: include_str!("../schema/0001_events.sql"), fill: |_| Ok(()) },
+    Migration { sql: include_str!("../schema/0002_chain.sql"), fill: chain::chain_existing },
+];
 
 /// The version this program writes.
 pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -43,7 +52,8 @@ pub(crate) fn found(connection: &Connection) -> rusqlite::Result<()> {
 pub(crate) fn migrate(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
     for (number, migration) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(migration)?;
+        transaction.execute_batch(migration.sql)?;
+        (migration.fill)(&transaction)?;
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
     }

@@ -8,13 +8,15 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::disk::{Disk, Row};
+use crate::disk::Disk;
 use crate::meter::Meter;
+use crate::row::Row;
 use crate::writer::{self, Message, Pending};
-use crate::{AuditError, Event, Fault, StoreStats};
+use crate::{AuditError, Event, Fault, PublicKey, Retention, StoreStats};
 
 /// How a store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,11 +29,40 @@ pub struct StoreOptions {
     pub bytes_max: Option<u64>,
     /// What to do with a damaged file.
     pub on_corrupt: OnCorrupt,
+    /// Which key signs checkpoints.
+    pub signing: Signing,
+    /// Events after which a checkpoint is signed ...
+    pub checkpoint_events: u64,
+    /// ... or time, if there were events in it.
+    pub checkpoint_interval: Duration,
+    /// How long events are kept.
+    pub retention: Retention,
+}
+
+/// Where the key is that signs checkpoints. A file that is not there is made.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Signing {
+    /// In `<store>.signing-key`.
+    #[default]
+    Beside,
+    /// In this file.
+    File(PathBuf),
+    /// Nowhere: no checkpoint is signed, and retention removes nothing, for it could not sign what it removed.
+    Off,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { queue_events_max: 65_536, queue_bytes_max: 64 << 20, bytes_max: None, on_corrupt: OnCorrupt::Refuse }
+        Self {
+            queue_events_max: 65_536,
+            queue_bytes_max: 64 << 20,
+            bytes_max: None,
+            on_corrupt: OnCorrupt::Refuse,
+            signing: Signing::Beside,
+            checkpoint_events: 1_000,
+            checkpoint_interval: Duration::from_secs(60),
+            retention: Retention::default(),
+        }
     }
 }
 
@@ -61,6 +92,8 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    store_id: String,
+    public_key: Option<PublicKey>,
     sender: SyncSender<Message>,
     queue_bytes_max: usize,
     meter: Arc<Meter>,
@@ -72,18 +105,19 @@ impl Store {
     /// Blocks on the disk: call it before serving.
     ///
     /// # Errors
-    /// `Locked`, `Newer`, `Foreign`, `Corrupt` or `Open`, each with the path and what to do.
+    /// `Locked`, `Newer`, `Foreign`, `Corrupt`, `SigningKey` or `Open`, each with the path and what to do.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, AuditError> {
         let meter = Arc::new(Meter::default());
         let disk = Disk::open(path, &options, &meter)?;
-        let path = disk.path().to_path_buf();
+        let (path, store_id, public_key) = (disk.path().to_path_buf(), disk.store_id().to_owned(), disk.public_key());
         let (sender, receiver) = sync_channel(options.queue_events_max);
         let thread_meter = Arc::clone(&meter);
         let writer = std::thread::Builder::new()
             .name("audit-writer".into())
             .spawn(move || writer::run(&receiver, &thread_meter, disk))
             .map_err(|error| AuditError::open_io(&path, &error))?;
-        let inner = Inner { path, sender, queue_bytes_max: options.queue_bytes_max, meter, writer: Mutex::new(Some(writer)) };
+        let inner =
+            Inner { path, store_id, public_key, sender, queue_bytes_max: options.queue_bytes_max, meter, writer: Mutex::new(Some(writer)) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -124,6 +158,27 @@ impl Store {
     /// Returns the store's file, with links resolved.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// Returns the store's id: a UUID made once, when the store was made.
+    pub fn store_id(&self) -> &str {
+        &self.inner.store_id
+    }
+
+    /// Returns the key whose signatures its checkpoints bear; `None` where it signs none.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.inner.public_key
+    }
+
+    /// Notes that all events up to `seq` were passed on. Never blocks, never goes back; on disk within seconds, so after a crash
+    /// [`Store::delivered_seq`] may be a little lower and events are to be passed on again.
+    pub fn delivered(&self, seq: i64) {
+        self.inner.meter.delivered.fetch_max(seq, Relaxed);
+    }
+
+    /// Returns up to which number events were passed on; 0 where none was.
+    pub fn delivered_seq(&self) -> i64 {
+        self.inner.meter.delivered.load(Relaxed)
     }
 
     /// Writes everything that waits, closes the file and gives the lock back. Blocks until done.

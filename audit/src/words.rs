@@ -17,6 +17,8 @@ pub enum Kind {
     AuthFailure,
     /// The caller is over a limit.
     Limit,
+    /// An operator changed what is kept: keys of stored text were destroyed.
+    Admin,
 }
 
 /// What was done with a request, or would have been.
@@ -106,7 +108,14 @@ macro_rules! words {
     };
 }
 
-words!(Kind { Decision => "decision", Completion => "completion", Rejected => "rejected", AuthFailure => "auth_failure", Limit => "limit" });
+words!(Kind {
+    Decision => "decision",
+    Completion => "completion",
+    Rejected => "rejected",
+    AuthFailure => "auth_failure",
+    Limit => "limit",
+    Admin => "admin",
+});
 words!(Decision { Allow => "allow", Flag => "flag", Pseudonymize => "pseudonymize", Redact => "redact", Block => "block", Refused => "refused" });
 words!(Severity { Low => "low", Medium => "medium", High => "high", Critical => "critical" });
 words!(Direction { Request => "request", Response => "response" });
@@ -129,6 +138,6 @@ mod tests {
         }
         check!(Kind, Decision, Severity, Direction, Mode, TokensSource);
         let error = "no\nkind".parse::<Kind>().unwrap_err();
-        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit");
+        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit, admin");
     }
 }

@@ -4,13 +4,14 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::disk::{Disk, Row};
+use crate::disk::{CHORES_INTERVAL, Disk};
 use crate::meter::Meter;
+use crate::row::Row;
 use crate::{AuditError, Fault, Receipt};
 
 /// Events in one commit at most.
@@ -35,11 +36,12 @@ pub(crate) type Answer = Result<Receipt, AuditError>;
 /// Writes until a [`Message::Close`] or until all handles are gone, then closes the disk.
 pub(crate) fn run(receiver: &Receiver<Message>, meter: &Meter, mut disk: Disk) {
     let _ended = MarkEnded(meter);
+    let mut wait = CHORES_INTERVAL;
     loop {
-        let Group { rows, replies, last } = Group::take(receiver, meter);
+        let Group { mut rows, replies, last } = Group::take(receiver, meter, wait);
         if !rows.is_empty() {
             let began = Instant::now();
-            let result = guarded(|| disk.commit(&rows));
+            let result = guarded(|| disk.commit(&mut rows));
             if result.is_ok() {
                 meter.commit_took(began.elapsed());
             }
@@ -50,6 +52,12 @@ pub(crate) fn run(receiver: &Receiver<Message>, meter: &Meter, mut disk: Disk) {
                 meter.failure(&error);
             }
         }
+        let chores = guarded(|| if last { disk.end(meter).map(|()| false) } else { disk.chores(meter) });
+        let more = chores.unwrap_or_else(|error| {
+            tracing::error!(path = %disk.path().display(), %error, "audit store: checkpoint or retention failed");
+            false
+        });
+        wait = if more { Duration::ZERO } else { CHORES_INTERVAL };
         if last {
             return;
         }
@@ -72,11 +80,15 @@ struct Group {
 }
 
 impl Group {
-    /// Waits for one message, then takes what else is there, up to the bounds.
-    fn take(receiver: &Receiver<Message>, meter: &Meter) -> Self {
+    /// Waits for one message, at most `wait`, then takes what else is there, up to the bounds.
+    fn take(receiver: &Receiver<Message>, meter: &Meter, wait: Duration) -> Self {
         let mut group = Self { rows: Vec::new(), replies: Vec::new(), last: false };
         let mut bytes = 0;
-        let mut next = receiver.recv().ok();
+        let mut next = match receiver.recv_timeout(wait) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => return group,
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
         loop {
             match next {
                 Some(Message::Event(pending)) => {
@@ -170,7 +182,8 @@ mod tests {
         }
         sender.try_send(Message::Close).ok().unwrap();
         sender.try_send(pending("after").0).ok().unwrap();
-        let sizes: Vec<_> = (0..2).map(|_| Group::take(&receiver, &meter)).map(|group| (group.rows.len(), group.last)).collect();
+        let sizes: Vec<_> =
+            (0..2).map(|_| Group::take(&receiver, &meter, CHORES_INTERVAL)).map(|group| (group.rows.len(), group.last)).collect();
         assert_eq!(sizes, [(GROUP_EVENTS_MAX, false), (2, true)]);
     }
 
@@ -187,6 +200,6 @@ mod tests {
     fn a_queue_without_senders_is_the_end() {
         let (sender, receiver) = sync_channel::<Message>(8);
         drop(sender);
-        assert!(Group::take(&receiver, &Meter::default()).last);
+        assert!(Group::take(&receiver, &Meter::default(), CHORES_INTERVAL).last);
     }
 }

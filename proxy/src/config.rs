@@ -9,12 +9,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_audit::StoreOptions;
 use portcullis_guard_model::Script;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::audit_config::AuditFile;
 use crate::rollout::{Rollback, Track};
 use crate::vault::VaultLimits;
 
@@ -184,14 +186,6 @@ enum GuardFile {
         #[serde(flatten)]
         script: Script,
     },
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuditFile {
-    path: PathBuf,
-    #[serde(default)]
-    durability: Durability,
 }
 
 /// When the decision's record has to be durable.
@@ -399,6 +393,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// The audit store's file.
     pub audit_path: PathBuf,
+    /// How it is opened: signing, retention.
+    pub audit_store: StoreOptions,
     /// When a decision must be durable.
     pub durability: Durability,
     /// What is remembered of conversations.
@@ -480,6 +476,7 @@ impl ConfigFile {
             },
             limits: self.limits,
             timeouts: self.timeouts,
+            audit_store: self.audit.store(base)?,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
             vault: self.vault,

@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod answer;
+mod audit_config;
 pub mod back;
 pub mod cli;
 pub mod config;

@@ -99,6 +99,7 @@ struct AuditGauges {
     failed: IntGauge,
     healthy: IntGauge,
     commit_seconds: Gauge,
+    removed: IntGauge,
     bytes: IntGauge,
 }
 
@@ -206,6 +207,7 @@ impl Metrics {
                 healthy: gauge("portcullis_audit_healthy", "1 when the last commit succeeded")?,
                 commit_seconds,
                 bytes: gauge("portcullis_audit_store_bytes", "Size of the audit store")?,
+                removed: gauge("portcullis_audit_removed_events", "Events that retention removed since the start")?,
             },
             registry,
         })
@@ -303,6 +305,7 @@ impl Metrics {
         self.audit.healthy.set(i64::from(stats.healthy));
         self.audit.commit_seconds.set(stats.commit_last.as_secs_f64());
         self.audit.bytes.set(number(stats.bytes));
+        self.audit.removed.set(number(stats.removed));
     }
 
     /// Everything in the text format of Prometheus.

@@ -19,7 +19,7 @@ use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
-use portcullis_audit::{Store, StoreOptions};
+use portcullis_audit::{Signing, SigningKey, Store};
 use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
@@ -92,6 +92,11 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
     }
     if settings.audit_path.is_dir() {
         return Err(anyhow!("audit.path: {} is a folder; name a file in it", settings.audit_path.display()));
+    }
+    if let Signing::File(path) = &settings.audit_store.signing
+        && path.exists()
+    {
+        SigningKey::load(path)?;
     }
     let policies = load_policies(settings)?;
     let keys = KeyFile::load(&settings.keys)?;
@@ -202,7 +207,11 @@ impl Gateway {
         if let Some(folder) = settings.audit_path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder of the audit store, {}", folder.display()))?;
         }
-        let store = Store::open(&settings.audit_path, StoreOptions::default()).context("the audit store")?;
+        let store = Store::open(&settings.audit_path, settings.audit_store).context("the audit store")?;
+        if let Some(key) = store.public_key() {
+            // For operators to keep elsewhere: checkpoints count only with this key's signature.
+            tracing::info!(%key, store = store.store_id(), "audit checkpoints are signed");
+        }
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
         let metrics = Arc::new(Metrics::new()?);

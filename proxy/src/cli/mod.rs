@@ -32,7 +32,7 @@ enum Command {
     Policy(policy::Policy),
     /// Make, list and revoke the keys of callers
     Key(key::Key),
-    /// Read the audit trail
+    /// Read, prove, export and erase the audit trail
     Audit(audit::Audit),
 }
 
@@ -60,6 +60,19 @@ impl Cli {
 #[expect(clippy::print_stderr, reason = "the command line talks to a person")]
 fn say_error(error: &anyhow::Error) {
     eprintln!("portcullis: {error:#}");
+}
+
+/// Says something beside the output: what was done, not what was asked for.
+#[expect(clippy::print_stderr, reason = "the command line talks to a person")]
+fn say_note(note: &str) {
+    eprintln!("portcullis: {note}");
+}
+
+/// Reads a moment; microseconds since 1970.
+fn moment(word: &str) -> Result<i64, String> {
+    let day = || word.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
+    let time = word.parse::<jiff::Timestamp>().ok().or_else(day);
+    time.map(|time| time.as_microsecond()).ok_or_else(|| "write 2026-11-01 (UTC) or 2026-11-01T08:00:00Z".to_owned())
 }
 
 /// Prints a line; a closed pipe (as by `head`) ends the program quietly.

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
-use portcullis_audit::{Event, Filter, Kind, READ_EVENTS_MAX, Reader};
+use portcullis_audit::{ERASED, Event, Filter, Kind, READ_EVENTS_MAX, Reader};
 use portcullis_policies::{Action, Direction, Encoding, Finding, Policy, Role, Text, decide};
 use serde_json::{Value, json};
 
@@ -39,10 +39,10 @@ pub struct Diff {
     #[arg(long, value_name = "FILE", conflicts_with = "traffic")]
     store: Option<PathBuf>,
     /// Only decisions from this moment on, such as 2026-11-01 or 2026-11-01T08:00:00Z
-    #[arg(long, value_name = "T", requires = "store", value_parser = moment)]
+    #[arg(long, value_name = "T", requires = "store", value_parser = crate::cli::moment)]
     from: Option<i64>,
     /// Only decisions before this moment
-    #[arg(long, value_name = "T", requires = "store", value_parser = moment)]
+    #[arg(long, value_name = "T", requires = "store", value_parser = crate::cli::moment)]
     to: Option<i64>,
     /// For programs
     #[arg(long)]
@@ -50,12 +50,6 @@ pub struct Diff {
     /// Exit 1 when a verdict changes
     #[arg(long)]
     fail_on_change: bool,
-}
-
-fn moment(word: &str) -> Result<i64, String> {
-    let day = || word.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
-    let time = word.parse::<jiff::Timestamp>().ok().or_else(day);
-    time.map(|time| time.as_microsecond()).ok_or_else(|| "write 2026-11-01 (UTC) or 2026-11-01T08:00:00Z".to_owned())
 }
 
 /// One verdict under both policies.
@@ -162,7 +156,7 @@ impl Diff {
                 if self.from.is_some_and(|from| time < from) || self.to.is_some_and(|to| time >= to) {
                     continue;
                 }
-                with_text += usize::from(event.redacted_prompt.is_some());
+                with_text += usize::from(event.redacted_prompt.as_deref().is_some_and(|text| text != ERASED));
                 let compared = Compared::new(from_features(before, &event), from_features(after, &event));
                 report.add(json!(event.request_id), compared);
             }
@@ -241,7 +235,7 @@ fn from_features(policy: &Policy, event: &Event) -> (Action, Vec<(String, Action
         .filter_map(|finding| Some((finding.rule.clone(), policy.action_for(&finding.rule, stored::direction(finding))?)))
         .filter(|(_, action)| *action > Action::Allow)
         .collect();
-    let text = event.redacted_prompt.as_deref().unwrap_or_default();
+    let text = event.redacted_prompt.as_deref().filter(|text| *text != ERASED).unwrap_or_default();
     // Who spoke which part is not stored.
     let text = Text { role: Role::User, encoding: Encoding::Plain, redactable: true, text };
     found.extend(rules(&policy.screen(Direction::Request, &text)));

@@ -1,34 +1,19 @@
-//! `portcullis audit`: reading the audit trail.
+//! `portcullis audit tail`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Subcommand;
 use portcullis_audit::{Filter, Reader, StoredEvent, format_line};
 
-use super::say;
+use crate::cli::say;
 
 /// How often `--follow` looks for new events.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(300);
 /// Events read at once.
 const PAGE: usize = 1000;
 
-/// Read the audit trail.
 #[derive(Debug, clap::Args)]
-pub struct Audit {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Print the newest events, one line each; works while the gateway runs
-    Tail(Tail),
-}
-
-#[derive(Debug, clap::Args)]
-struct Tail {
+pub(super) struct Tail {
     /// The audit store
     #[arg(long, value_name = "FILE")]
     store: PathBuf,
@@ -38,13 +23,16 @@ struct Tail {
     /// How many of the newest events to begin with
     #[arg(long, short = 'n', default_value_t = 20)]
     limit: usize,
-    /// Whole events as JSON lines
+    /// Whole events as JSON lines; stored texts in words where their key is there, [erased] where it is not
     #[arg(long)]
     json: bool,
+    /// Also the stored texts, below each line
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
     /// Only this tenant's
     #[arg(long)]
     tenant: Option<String>,
-    /// Only of this kind: decision, completion, rejected, auth_failure or limit
+    /// Only of this kind: decision, completion, rejected, auth_failure, limit or admin
     #[arg(long)]
     kind: Option<portcullis_audit::Kind>,
     /// Only with this decision: allow, flag, redact, block or refused
@@ -55,16 +43,8 @@ struct Tail {
     request_id: Option<String>,
 }
 
-impl Audit {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Tail(tail) = self.command;
-        tail.run()?;
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
 impl Tail {
-    fn run(self) -> anyhow::Result<()> {
+    pub(super) fn run(self) -> anyhow::Result<()> {
         let filter = Filter { tenant: self.tenant.clone(), kind: self.kind, decision: self.decision, request_id: self.request_id.clone() };
         let reader = Reader::open(&self.store)?;
         let newest = reader.tail(None, self.limit, &filter)?;
@@ -88,6 +68,17 @@ impl Tail {
     }
 
     fn print(&self, stored: &StoredEvent) -> anyhow::Result<()> {
-        if self.json { say(&stored.body) } else { say(format_line(stored)) }
+        let event = &stored.event;
+        let texts = [("prompt", &event.redacted_prompt), ("answer", &event.redacted_answer)];
+        let mut texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).peekable();
+        if self.json {
+            // The body holds texts sealed.
+            return if texts.peek().is_some() { say(serde_json::to_string(event)?) } else { say(&stored.body) };
+        }
+        say(format_line(stored))?;
+        for (name, text) in texts.filter(|_| self.text) {
+            say(format!("    {name}: {}", text.escape_debug()))?;
+        }
+        Ok(())
     }
 }
