@@ -3,6 +3,7 @@
 //! [`Store`] takes [`Event`]s from async code without ever blocking it, writes them in groups and answers each one when it is durable.
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
+mod change;
 mod disk;
 mod error;
 mod event;
@@ -16,13 +17,14 @@ mod store;
 mod words;
 mod writer;
 
+pub use change::PolicyChange;
 pub use error::{AuditError, Fault};
 pub use event::{
-    Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,
-    Span,
+    COVERAGE_LIMITS_MAX, Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX,
+    SCHEMA_VERSION, SPANS_MAX, Span,
 };
 pub use line::format_line;
 pub use meter::StoreStats;
 pub use reader::{Filter, READ_EVENTS_MAX, Reader, StoredEvent};
 pub use store::{Commit, OnCorrupt, Receipt, Store, StoreOptions};
-pub use words::{Decision, Direction, Kind, Mode, Severity, TokensSource};
+pub use words::{ChangeOutcome, ChangeSource, Decision, Direction, Kind, Mode, Severity, TokensSource};

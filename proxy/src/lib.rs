@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod answer;
 pub mod back;
+pub mod changes;
 pub mod cli;
 pub mod config;
 pub mod dialect;
@@ -15,6 +16,7 @@ pub mod json;
 pub mod kept;
 pub mod keys;
 pub mod limit;
+pub mod load;
 pub mod metrics;
 pub mod models;
 pub mod notices;

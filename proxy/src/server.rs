@@ -23,11 +23,13 @@ use portcullis_audit::{Store, StoreOptions};
 use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
+use crate::changes;
 use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
 use crate::gate::{Gate, callers};
 use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
+use crate::load::load_policy;
 use crate::metrics::Metrics;
 use crate::reload::{self, Reload};
 use crate::rollout::{Canary, Held, Policies, Rollout, Track};
@@ -48,7 +50,7 @@ const DRAIN_IDLE_LOOKS: u32 = 3;
 pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
     let load = |name: &str, track: Track, path: &Path| {
         let word = if track == Track::Canary { ", its canary" } else { "" };
-        let policy = reload::load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
+        let policy = load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
         Ok::<_, anyhow::Error>(Held::new(name, track, policy))
     };
     let mut policies = Policies::new();
@@ -211,6 +213,7 @@ impl Gateway {
                 metrics.policy_in_force(name, held.tally.track.as_str(), None, held.policy.version());
             }
         }
+        changes::record_start(&store, &policies);
         let (listen_address, admin_address) = (listen_on.address, admin_on.address);
         let gate = Arc::new(Gate {
             callers: RwLock::new(Arc::new(table)),

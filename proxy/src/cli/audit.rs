@@ -44,7 +44,7 @@ struct Tail {
     /// Only this tenant's
     #[arg(long)]
     tenant: Option<String>,
-    /// Only of this kind: decision, completion, rejected, auth_failure or limit
+    /// Only of this kind: decision, completion, rejected, auth_failure, limit, policy_change, admin or alert
     #[arg(long)]
     kind: Option<portcullis_audit::Kind>,
     /// Only with this decision: allow, flag, redact, block or refused
