@@ -14,7 +14,8 @@ use pingora::protocols::http::ServerSession;
 use portcullis_audit::Commit;
 use portcullis_guard_model::{Input, Speaker};
 use portcullis_policies::{
-    Action, Allowance, Cleared, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Text, decide, decide_in,
+    Action, Allowance, Cleared, DECODING_BUDGET, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Screened,
+    Text, decide, decide_in,
 };
 use tokio::time::{timeout, timeout_at};
 
@@ -170,18 +171,29 @@ fn text(leaf: &Leaf) -> Text<'_> {
 fn screen_rules(ledger: &mut Ledger, (policy, allowance): (&Policy, &Allowance), parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
     let mut all = Vec::with_capacity(texts.len());
     for (text, leaf) in texts.iter().zip(&parsed.leaves) {
-        let findings = policy.screen_with(Direction::Request, text, allowance);
+        let findings = screen_text(ledger, policy, allowance, text);
         ledger.found(Direction::Request, &leaf.pointer, &findings);
         all.push(findings);
     }
     for (text, joined) in texts[parsed.leaves.len()..].iter().zip(&parsed.joined) {
         // What lies inside one part was found there.
-        let mut findings = policy.screen_with(Direction::Request, text, allowance);
-        findings.retain(|finding| joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end));
+        let mut findings = screen_text(ledger, policy, allowance, text);
+        findings.retain(|finding| {
+            finding.rule.id == DECODING_BUDGET || joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end)
+        });
         ledger.found(Direction::Request, &joined.leaf.pointer, &findings);
         all.push(findings);
     }
     all
+}
+
+/// Screens one text and notes when it was too much to be screened in every form.
+fn screen_text(ledger: &mut Ledger, policy: &Policy, allowance: &Allowance, text: &Text<'_>) -> Vec<Finding> {
+    let Screened { findings, limit } = policy.screened(Direction::Request, text, allowance);
+    if let Some(limit) = limit {
+        ledger.limited(limit);
+    }
+    findings
 }
 
 /// Asks the guard model, if there is one; the worst text counts.
