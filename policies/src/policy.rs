@@ -14,7 +14,7 @@ use crate::decide::{Refusal, decide};
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::inherit::{Guard, Placed, Settings};
-use crate::lists::{Lists, Notice};
+use crate::lists::{ListForms, Lists, Notice};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
 use crate::refuse::{Language, LanguageForm, language_of};
@@ -355,6 +355,11 @@ impl Policy {
 
     fn action(&self, asked: &Asked<'_>, candidate: &Candidate) -> Action {
         self.action_of(asked.direction, asked.role, candidate)
+    }
+
+    /// The lists as written, for whoever compares them.
+    pub(crate) fn list_forms(&self) -> &ListForms {
+        &self.settings.lists
     }
 
     /// The rules, for whoever explains them.

@@ -1,12 +1,15 @@
 //! Values that are named one by one: what is allowed, what is denied, and what is excepted for a while.
 //!
 //! A value is compared in the form that its spellings share (`value::normalised`); a regular expression has to match all of it. Whether a
-//! find is let off or denied depends on nothing but its own text, so a stream decides as the whole text does.
+//! find is let off or denied depends on nothing but its own text, so a stream decides as the whole text does. What is denied is never
+//! allowed; an exception lets off both.
 
+mod conflicts;
 mod exception;
 mod form;
 mod values;
 
+pub(crate) use conflicts::conflicts;
 use exception::Exception;
 pub(crate) use exception::ExceptionForm;
 pub use exception::Notice;

@@ -88,7 +88,16 @@ pub(crate) fn hash(text: &str) -> Result<[u8; 32], String> {
 pub(crate) fn whole(pattern: &str) -> Result<meta::Regex, String> {
     // By itself first: no parenthesis of it may close ours.
     syntax::parse(pattern, false, None)?;
-    let hir = syntax::parse(&format!(r"\A(?:{pattern})\z"), false, None)?;
+    compiled(&format!(r"\A(?:{pattern})\z"), false)
+}
+
+/// Compiles an expression as a deny list searches for it.
+pub(crate) fn searched(pattern: &str) -> Result<meta::Regex, String> {
+    compiled(pattern, true)
+}
+
+fn compiled(pattern: &str, insensitive: bool) -> Result<meta::Regex, String> {
+    let hir = syntax::parse(pattern, insensitive, None)?;
     let config = meta::Config::new().nfa_size_limit(Some(1 << 20));
     meta::Builder::new()
         .configure(config)
