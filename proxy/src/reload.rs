@@ -20,10 +20,11 @@ use portcullis_audit::{ChangeOutcome, ChangeSource, Commit};
 use portcullis_policies::Policy;
 
 use crate::changes::{self, Change};
-use crate::config::{CanarySettings, Settings};
+use crate::config::Settings;
 use crate::gate::{Gate, callers, held_to};
 use crate::keys::KeyFile;
 use crate::load::load_policy;
+use crate::policy_files::CanarySettings;
 use crate::rollout::{Canary, Held, Policies, Track, Window};
 use crate::server::stray;
 

@@ -108,10 +108,12 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
     Ok(Checked { policies, keys })
 }
 
-/// The first valid key whose policy does not exist.
+/// The first valid key that names a policy that does not exist.
 pub(crate) fn stray(file: &KeyFile, policies: &Policies) -> Option<(String, String)> {
-    let stray = file.keys.iter().find(|key| !key.revoked && !policies.contains_key(&key.policy))?;
-    Some((stray.id.clone(), stray.policy.escape_debug().to_string()))
+    let valid = file.keys.iter().filter(|key| !key.revoked);
+    let mut named = valid.flat_map(|key| key.policies().map(move |policy| (key, policy)));
+    let (key, policy) = named.find(|(_, policy)| !policies.contains_key(*policy))?;
+    Some((key.id.clone(), policy.escape_debug().to_string()))
 }
 
 /// A listener that is bound before anything else starts, so that a taken port is a plain error and port 0 has an answer.
