@@ -1,6 +1,6 @@
 //! The record of which policies were in force: one event for each version that is put in force, refused, tried or taken back.
 
-use portcullis_audit::{ChangeOutcome, ChangeSource, Commit, Event, PolicyChange, Store};
+use portcullis_audit::{AuditError, ChangeOutcome, ChangeSource, Commit, Event, PolicyChange, Store};
 
 use crate::rollout::{Policies, Rollout, Track};
 
@@ -55,20 +55,23 @@ pub fn outcome(rollout: &Rollout, track: Track, before: &str) -> ChangeOutcome {
 /// Records all policies in force at a start and waits until they are. One that cannot be recorded is told in the log: answers wait for
 /// records of their own.
 pub fn record_start(store: &Store, policies: &Policies) {
-    let tracks = |rollout| [Track::Stable, Track::Canary].into_iter().filter_map(move |track| Some((track, Rollout::on(rollout, track)?)));
-    let all = policies.iter().flat_map(|(name, rollout)| tracks(rollout).map(move |(track, held)| (name, rollout, track, held)));
-    let record = |(name, rollout, track, held): (&String, &Rollout, Track, &crate::rollout::Held)| {
-        let outcome = if track == Track::Stable { ChangeOutcome::InForce } else { ChangeOutcome::RolloutStart };
-        let percent = rollout.percent(track);
-        let version = held.policy.version();
-        Change { policy: name, track, source: ChangeSource::Start, outcome, before: "", version, percent, reason: "" }.record(store)
-    };
-    let commits: Vec<Commit> = all.map(record).collect();
-    commits.into_iter().map(Commit::wait).for_each(|receipt| told(receipt.map(drop)));
+    let mut commits = Vec::new();
+    for (policy, rollout) in policies {
+        for (track, outcome) in [(Track::Stable, ChangeOutcome::InForce), (Track::Canary, ChangeOutcome::RolloutStart)] {
+            if let Some(held) = rollout.on(track) {
+                let (version, percent) = (held.policy.version(), rollout.percent(track));
+                let change = Change { policy, track, source: ChangeSource::Start, outcome, before: "", version, percent, reason: "" };
+                commits.push(change.record(store));
+            }
+        }
+    }
+    for commit in commits {
+        told(commit.wait().map(drop));
+    }
 }
 
 /// Tells the log about a change that could not be recorded.
-pub fn told(receipt: Result<(), portcullis_audit::AuditError>) {
+pub fn told(receipt: Result<(), AuditError>) {
     if let Err(error) = receipt {
         tracing::error!(%error, "a change of a policy could not be put on record");
     }
