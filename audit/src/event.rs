@@ -2,11 +2,12 @@
 //!
 //! On disk an event is one JSON object with the fields below under their Rust names; absent means unknown or not applicable.
 //! A request leaves exactly one event that answers it (`decision`, `rejected`, `auth_failure` or `limit`) and, only where it was
-//! forwarded (a `decision` of allow, flag, pseudonymize or redact), exactly one `completion`.
+//! forwarded (a `decision` of allow, flag, pseudonymize or redact), exactly one `completion`. The other kinds belong to no request.
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::{Decision, Direction, Kind, Mode, Severity, TokensSource};
+use crate::change::PolicyChange;
+use crate::words::{ChangeOutcome, Decision, Direction, Kind, Mode, Severity, TokensSource};
 
 /// The version of the event's layout, written into each event.
 pub const SCHEMA_VERSION: u16 = 1;
@@ -20,6 +21,8 @@ pub const FINDINGS_MAX: usize = 128;
 pub const SPANS_MAX: usize = 16;
 /// Names of failed-open controls kept of an event.
 pub const FAILED_OPEN_MAX: usize = 16;
+/// Names of bounds that kept text from being screened in every form, of an event.
+pub const COVERAGE_LIMITS_MAX: usize = 8;
 
 /// One audit event. Start from [`Event::new`] or [`Event::completion_of`] and set what is known.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -35,7 +38,8 @@ pub struct Event {
     pub time: String,
     /// The moment in microseconds since 1970-01-01T00:00:00Z.
     pub time_us: i64,
-    /// The gateway's own id of the request, unique per request; empty only where there never was a request (a broken head).
+    /// The gateway's own id of the request, unique per request; empty only where there never was a request (a broken head, a change of
+    /// the policy).
     pub request_id: String,
     /// Name of the gateway instance.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -88,6 +92,12 @@ pub struct Event {
     /// Names of the controls that failed and, as the policy allows, let the request pass; at most [`FAILED_OPEN_MAX`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed_open: Vec<String>,
+    /// Names of the bounds that kept text from being screened in every form (`decoding_budget`); at most [`COVERAGE_LIMITS_MAX`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub coverage_limits: Vec<String>,
+    /// What became of the policy in force; in events of kind `policy_change` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<PolicyChange>,
     /// How it ended, a stable class: `ok`, `blocked_output`, `client_gone`, `client_slow`, `upstream_timeout`, `panic`, `incomplete` ...
     #[serde(skip_serializing_if = "String::is_empty")]
     pub outcome: String,
@@ -247,6 +257,12 @@ impl Event {
         event
     }
 
+    /// Tells of a change of the policy that the configuration calls `policy`. The caller adds its new version.
+    pub fn of_change(policy: impl Into<String>, outcome: ChangeOutcome, change: PolicyChange) -> Self {
+        let outcome = outcome.as_str().to_owned();
+        Self { policy: policy.into(), outcome, change: Some(change), ..Self::new(Kind::PolicyChange, "") }
+    }
+
     /// Starts the completion of a decided request: a new event of the same request, caller, route and policy.
     pub fn completion_of(decision: &Self) -> Self {
         Self {
@@ -303,9 +319,12 @@ impl Event {
         for text in [&mut self.redacted_prompt, &mut self.redacted_answer].into_iter().flatten() {
             cut |= shorten(text, REDACTED_BYTES_MAX);
         }
-        cut |= self.failed_open.len() > FAILED_OPEN_MAX;
-        self.failed_open.truncate(FAILED_OPEN_MAX);
-        cut |= self.failed_open.iter_mut().fold(false, |cut, name| cut | shorten(name, NAME_BYTES_MAX));
+        for (names, names_max) in [(&mut self.failed_open, FAILED_OPEN_MAX), (&mut self.coverage_limits, COVERAGE_LIMITS_MAX)] {
+            cut |= names.len() > names_max;
+            names.truncate(names_max);
+            cut |= names.iter_mut().fold(false, |cut, name| cut | shorten(name, NAME_BYTES_MAX));
+        }
+        cut |= self.change.as_mut().is_some_and(PolicyChange::bound);
         cut |= self.findings.len() > FINDINGS_MAX;
         self.findings.truncate(FINDINGS_MAX);
         for finding in &mut self.findings {
@@ -334,7 +353,7 @@ impl FindingRecord {
 }
 
 /// Cuts `text` to at most `bytes_max` bytes at a character boundary; says whether it had to.
-fn shorten(text: &mut String, bytes_max: usize) -> bool {
+pub(crate) fn shorten(text: &mut String, bytes_max: usize) -> bool {
     if text.len() <= bytes_max {
         return false;
     }
@@ -395,6 +414,7 @@ mod tests {
         let event = Event {
             findings: vec![finding; 1000],
             failed_open: vec!["guard".repeat(100); 100],
+            coverage_limits: vec!["decoding_budget".repeat(100); 100],
             redacted_prompt: Some("é".repeat(REDACTED_BYTES_MAX)),
             redacted_answer: Some("x".repeat(REDACTED_BYTES_MAX)),
             guard: Some(Guard::Scored { label: "l".repeat(1000), score: 0.5 }),
@@ -405,6 +425,7 @@ mod tests {
         assert_eq!((event.findings.len(), event.findings[0].spans.len(), event.findings[0].count), (FINDINGS_MAX, SPANS_MAX, 40));
         assert_eq!((event.findings[0].rule.len(), event.findings[0].spans[0].leaf.len()), (NAME_BYTES_MAX, NAME_BYTES_MAX));
         assert_eq!((event.failed_open.len(), event.failed_open[0].len()), (FAILED_OPEN_MAX, NAME_BYTES_MAX));
+        assert_eq!((event.coverage_limits.len(), event.coverage_limits[0].len()), (COVERAGE_LIMITS_MAX, NAME_BYTES_MAX));
         assert_eq!(event.redacted_prompt.map(|text| text.len()), Some(REDACTED_BYTES_MAX));
         assert_eq!(event.redacted_answer.map(|text| text.len()), Some(REDACTED_BYTES_MAX));
         assert!(matches!(event.guard, Some(Guard::Scored { label, .. }) if label.len() == NAME_BYTES_MAX));

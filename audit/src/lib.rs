@@ -4,6 +4,7 @@
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
 mod chain;
+mod change;
 mod checkpoint;
 mod disk;
 mod error;
@@ -29,11 +30,12 @@ mod words;
 mod writer;
 
 pub use chain::{ChainHash, first_prev, link};
+pub use change::PolicyChange;
 pub use checkpoint::{Checkpoint, CheckpointKind, Statement};
 pub use error::{AuditError, Fault};
 pub use event::{
-    Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX,
-    Span,
+    COVERAGE_LIMITS_MAX, Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX,
+    SCHEMA_VERSION, SPANS_MAX, Span,
 };
 pub use export::{Bound, Exported, Range, export, verify_export};
 pub use line::format_line;
@@ -46,4 +48,4 @@ pub use signing::{PublicKey, SigningKey};
 pub use store::{Commit, OnCorrupt, Receipt, Signing, Store, StoreOptions};
 pub use subjects::erase;
 pub use verify::{ChainRow, Extent, PROBLEMS_MAX, Problem, Report, Verifier, verify};
-pub use words::{Decision, Direction, Kind, Mode, Severity, TokensSource};
+pub use words::{ChangeOutcome, ChangeSource, Decision, Direction, Kind, Mode, Severity, TokensSource};

@@ -2,14 +2,14 @@
 
 use std::fmt::Write;
 
-use crate::{Event, Guard, StoredEvent};
+use crate::{Event, Guard, PolicyChange, StoredEvent};
 
 /// Characters shown of a name.
 const NAME_SHOWN: usize = 40;
 /// Rules shown of an event.
 const RULES_SHOWN: usize = 8;
 
-/// Formats an event: time (UTC), kind, decision, status, outcome, tenant/key, model, request id, rules.
+/// Formats an event: time (UTC), kind, decision, status, outcome, tenant/key, model, request id, rules; of a change, what changed.
 /// Control characters, white space and characters that change the direction or show of text are escaped, so no name can break
 /// the line, imitate a column or steer the terminal.
 pub fn format_line(stored: &StoredEvent) -> String {
@@ -18,7 +18,7 @@ pub fn format_line(stored: &StoredEvent) -> String {
     let status = status.map_or_else(|| "-".into(), |status| status.to_string());
     let decision = decision.map_or("-", |decision| decision.as_str());
     let mut line = format!(
-        "{:<27} {:<12} {decision:<7} {status:>3} {:<16} {caller:<20} {:<20} {}",
+        "{:<27} {:<13} {decision:<7} {status:>3} {:<16} {caller:<20} {:<20} {}",
         shown(time),
         kind.as_str(),
         shown(outcome),
@@ -49,9 +49,27 @@ fn append_details(line: &mut String, event: &Event) {
     if let Some(Guard::Unavailable { reason }) = &event.guard {
         let _ = write!(line, " guard=unavailable({})", shown(reason));
     }
-    if !event.failed_open.is_empty() {
-        let names: Vec<String> = event.failed_open.iter().map(|name| shown(name)).collect();
-        let _ = write!(line, " failed_open={}", names.join(","));
+    for (word, names) in [("failed_open", &event.failed_open), ("coverage_limits", &event.coverage_limits)] {
+        if !names.is_empty() {
+            let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
+            let _ = write!(line, " {word}={}", names.join(","));
+        }
+    }
+    if let Some(change) = &event.change {
+        append_change(line, event, change);
+    }
+}
+
+/// ` policy=default track=stable version=0123456789abcdef->fedcba9876543210 by=file_watch reason=faults`
+fn append_change(line: &mut String, event: &Event, change: &PolicyChange) {
+    let PolicyChange { source, track, version_before, percent, reason } = change;
+    let (before, now) = (shown(version_before), shown(&event.policy_version));
+    let _ = write!(line, " policy={} track={} version={before}->{now} by={}", shown(&event.policy), shown(track), source.as_str());
+    if let Some(percent) = percent {
+        let _ = write!(line, " percent={percent}");
+    }
+    if !reason.is_empty() {
+        let _ = write!(line, " reason={}", shown(reason));
     }
 }
 
@@ -87,7 +105,7 @@ fn deceives(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Decision, Direction, FindingRecord, Kind, Severity};
+    use crate::{ChangeOutcome, ChangeSource, Decision, Direction, FindingRecord, Kind, Severity};
 
     fn stored(event: Event) -> StoredEvent {
         StoredEvent { seq: 1, event, body: String::new(), chain_hash: [0; 32] }
@@ -114,14 +132,38 @@ mod tests {
             outcome: "ok".into(),
             findings: vec![finding("CREDIT_CARD"), finding("EMAIL_ADDRESS"), finding("CREDIT_CARD")],
             failed_open: vec!["guard".into()],
+            coverage_limits: vec!["decoding_budget".into()],
             ..Event::new(Kind::Decision, "req-1")
         };
         event.stamp(1_700_000_000_000_000);
         assert_eq!(
             format_line(&stored(event)),
-            "2023-11-14T22:13:20.000000Z decision     flag    200 ok               acme/demo            gpt-4o               req-1 \
-             rules=CREDIT_CARD,EMAIL_ADDRESS intended=redact failed_open=guard"
+            "2023-11-14T22:13:20.000000Z decision      flag    200 ok               acme/demo            gpt-4o               req-1 \
+             rules=CREDIT_CARD,EMAIL_ADDRESS intended=redact failed_open=guard coverage_limits=decoding_budget"
         );
+    }
+
+    #[test]
+    fn a_line_tells_what_changed_and_on_whose_word() {
+        let told = |outcome, change, version: &str| {
+            let mut event = Event { policy_version: version.into(), ..Event::of_change("default", outcome, change) };
+            event.stamp(1_700_000_000_000_000);
+            format_line(&stored(event))
+        };
+        let change = |source, reason: &str, percent| PolicyChange {
+            source,
+            track: "stable".into(),
+            version_before: "aaaa".into(),
+            percent,
+            reason: reason.into(),
+        };
+        assert_eq!(
+            told(ChangeOutcome::Refused, change(ChangeSource::Sighup, "faults", None), ""),
+            "2023-11-14T22:13:20.000000Z policy_change -         - refused          -/-                  -                    - \
+             policy=default track=stable version=aaaa->- by=sighup reason=faults"
+        );
+        let started = told(ChangeOutcome::RolloutStart, change(ChangeSource::Start, "", Some(12.5)), "bbbb");
+        assert!(started.ends_with("policy=default track=stable version=aaaa->bbbb by=start percent=12.5"), "{started}");
     }
 
     #[test]

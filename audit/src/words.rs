@@ -17,8 +17,44 @@ pub enum Kind {
     AuthFailure,
     /// The caller is over a limit.
     Limit,
-    /// An operator changed what is kept: keys of stored text were destroyed.
+    /// Another version of a policy is in force, or was refused.
+    PolicyChange,
+    /// Somebody changed something about the gateway by hand.
     Admin,
+    /// Something that somebody has to look at.
+    Alert,
+}
+
+/// What made the gateway look for another version of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeSource {
+    /// It was started.
+    Start,
+    /// It saw that a file had changed.
+    FileWatch,
+    /// It was told by a signal.
+    Sighup,
+    /// It compared the versions of a rollout.
+    Rollout,
+}
+
+/// What became of another version of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeOutcome {
+    /// It is in force for all keys that no canary has.
+    InForce,
+    /// It is broken; the one before stays in force.
+    Refused,
+    /// Some keys try it.
+    RolloutStart,
+    /// The keys that try a version try another one.
+    RolloutStep,
+    /// The version that some keys tried is the one for all.
+    RolloutComplete,
+    /// The version that some keys tried was taken back.
+    RolledBack,
 }
 
 /// What was done with a request, or would have been.
@@ -114,7 +150,18 @@ words!(Kind {
     Rejected => "rejected",
     AuthFailure => "auth_failure",
     Limit => "limit",
+    PolicyChange => "policy_change",
     Admin => "admin",
+    Alert => "alert",
+});
+words!(ChangeSource { Start => "start", FileWatch => "file_watch", Sighup => "sighup", Rollout => "rollout" });
+words!(ChangeOutcome {
+    InForce => "in_force",
+    Refused => "refused",
+    RolloutStart => "rollout_start",
+    RolloutStep => "rollout_step",
+    RolloutComplete => "rollout_complete",
+    RolledBack => "rolled_back",
 });
 words!(Decision { Allow => "allow", Flag => "flag", Pseudonymize => "pseudonymize", Redact => "redact", Block => "block", Refused => "refused" });
 words!(Severity { Low => "low", Medium => "medium", High => "high", Critical => "critical" });
@@ -136,8 +183,8 @@ mod tests {
                 }
             )+};
         }
-        check!(Kind, Decision, Severity, Direction, Mode, TokensSource);
+        check!(Kind, ChangeSource, ChangeOutcome, Decision, Severity, Direction, Mode, TokensSource);
         let error = "no\nkind".parse::<Kind>().unwrap_err();
-        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit, admin");
+        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit, policy_change, admin, alert");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::check;
 use crate::compile;
+use crate::coverage::DECODING_BUDGET;
 use crate::model::{Action, Direction, Finding, Role, RuleInfo, Text};
 use crate::pack::{Context, Rule, Scope, Variant};
 use crate::policy::Policy;
@@ -190,6 +191,9 @@ impl Policy {
     /// Returns the strongest thing that the policy does about a rule's findings; none when it has no such rule.
     #[must_use]
     pub fn action_for(&self, id: &str, direction: Direction) -> Option<Action> {
+        if id == DECODING_BUDGET {
+            return Some(self.on_decoding_budget());
+        }
         let rule = self.engine().rules.iter().position(|rule| rule.info.id == id)?;
         let surest = Candidate { rule, span: 0..0, extent: 0..0, score: 1.0 };
         Role::ALL.iter().map(|&role| self.action_of(direction, role, &surest)).max()

@@ -13,7 +13,7 @@ use crate::error::{Fault, PolicyError};
 use crate::file;
 use crate::lists::ListForms;
 use crate::load::Reading;
-use crate::model::{Category, Direction, Mode, Unscreenable};
+use crate::model::{Action, Category, Direction, Mode, Unscreenable};
 use crate::policy_form::{OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
 use crate::refuse::{LanguageForm, MessagesForm};
 
@@ -109,6 +109,7 @@ pub(crate) struct Settings {
     pub refusal_language: LanguageForm,
     pub refusal_messages: MessagesForm,
     pub unscreenable: Vec<Unscreenable>,
+    pub on_decoding_budget: Action,
     pub store_redacted_text: bool,
     pub tests: Vec<Placed<TestForm>>,
 }
@@ -138,6 +139,7 @@ impl Settings {
             refusal_language: LanguageForm::Auto,
             refusal_messages: MessagesForm::default(),
             unscreenable: Vec::new(),
+            on_decoding_budget: Action::Flag,
             store_redacted_text: false,
             tests: Vec::new(),
         };
@@ -173,6 +175,7 @@ impl Settings {
         self.refusal_messages.en = en.or(self.refusal_messages.en.take());
         self.refusal_messages.zh = zh.or(self.refusal_messages.zh.take());
         replace(&mut self.unscreenable, form.unscreenable.clone());
+        replace(&mut self.on_decoding_budget, form.on_decoding_budget.map(Action::from));
         replace(&mut self.store_redacted_text, form.store_redacted_text);
         self.tests.extend(form.tests.iter().map(|test| source.placed(test)));
     }

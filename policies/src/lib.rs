@@ -8,6 +8,7 @@ mod check;
 mod choice;
 mod compile;
 mod corpus;
+mod coverage;
 mod day;
 mod decide;
 mod decode;
@@ -56,6 +57,7 @@ mod words;
 
 pub use allowance::Allowance;
 pub use corpus::BENIGN;
+pub use coverage::{CoverageLimit, DECODING_BUDGET, Screened};
 pub use day::Day;
 pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};

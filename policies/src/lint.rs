@@ -2,6 +2,7 @@
 //! make a rule work hardest, for whoever has a clock.
 
 use crate::error::Fault;
+use crate::lists::conflicts;
 use crate::model::{Action, Direction, Encoding, Role, Text};
 use crate::pack::Rule;
 use crate::policy::Policy;
@@ -42,11 +43,16 @@ impl Policy {
             }
         }
         odd.extend(self.contradictions());
+        odd.extend(conflicts(self.list_forms(), &self.engine().rules));
         odd
     }
 
     /// A rule none of whose own examples is found by it under this policy.
     fn never_found(&self, rule: &Rule, direction: Direction, role: Role) -> Option<Fault> {
+        if rule.must_match.is_empty() {
+            // A deny list's or a canary's own rule; those of packs have examples.
+            return None;
+        }
         let mut instead: Vec<String> = Vec::new();
         for example in &rule.must_match {
             let text = Text { role, encoding: Encoding::Plain, redactable: true, text: &example.text };

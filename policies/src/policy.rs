@@ -8,12 +8,13 @@ use zeroize::Zeroizing;
 
 use crate::allowance::Allowance;
 use crate::choice::{Cases, ChoiceForm};
+use crate::coverage::{self, CoverageLimit, Screened};
 use crate::day::Day;
 use crate::decide::{Refusal, decide};
 use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::inherit::{Guard, Placed, Settings};
-use crate::lists::{Lists, Notice};
+use crate::lists::{ListForms, Lists, Notice};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
 use crate::refuse::{Language, LanguageForm, language_of};
@@ -251,13 +252,30 @@ impl Policy {
     /// Does the same and lets off what the allowance says.
     #[must_use]
     pub fn screen_with(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Vec<Finding> {
+        self.screened(direction, text, allowance).findings
+    }
+
+    /// Does the same and says whether the text was searched in full.
+    #[must_use]
+    pub fn screened(&self, direction: Direction, text: &Text<'_>, allowance: &Allowance) -> Screened {
         let views = match direction {
             Direction::Request => Views::decoded(text.text, text.encoding),
             // An answer is screened whole as it is screened while it streams.
             Direction::Response => Views::new(text.text, text.encoding, true),
         };
         let asked = Asked { direction, role: text.role, encoding: text.encoding, allowance };
-        self.resolve(&asked, self.candidates(&asked, &views, 0))
+        let mut findings = self.resolve(&asked, self.candidates(&asked, &views, 0));
+        let limit = views.is_over_budget().then_some(CoverageLimit::DecodingBudget);
+        if let Some(finding) = limit.and_then(|_| coverage::finding(self.settings.on_decoding_budget)) {
+            findings.insert(0, finding);
+        }
+        Screened { findings, limit }
+    }
+
+    /// Returns what is done about a text whose decoded forms pass their budget: allow, flag or block.
+    #[must_use]
+    pub fn on_decoding_budget(&self) -> Action {
+        self.settings.on_decoding_budget
     }
 
     /// Returns the text with every finding that is to be redacted or blocked replaced. This is for people
@@ -337,6 +355,11 @@ impl Policy {
 
     fn action(&self, asked: &Asked<'_>, candidate: &Candidate) -> Action {
         self.action_of(asked.direction, asked.role, candidate)
+    }
+
+    /// The lists as written, for whoever compares them.
+    pub(crate) fn list_forms(&self) -> &ListForms {
+        &self.settings.lists
     }
 
     /// The rules, for whoever explains them.

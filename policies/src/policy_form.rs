@@ -10,6 +10,7 @@ use serde_saphyr::Spanned;
 
 use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
+use crate::coverage::OnLimit;
 use crate::day::Day;
 use crate::lists::{AllowListForm, DenyListForm, ExceptionForm};
 use crate::model::{Action, Category, Direction, Mode, Redaction, Role, Unscreenable};
@@ -46,6 +47,7 @@ pub(crate) struct PolicyForm {
     #[serde(default)]
     pub refusal_messages: MessagesForm,
     pub unscreenable: Option<Vec<Unscreenable>>,
+    pub on_decoding_budget: Option<OnLimit>,
     pub store_redacted_text: Option<bool>,
     #[serde(default)]
     pub tests: Vec<Spanned<TestForm>>,

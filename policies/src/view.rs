@@ -15,7 +15,7 @@ const JSON_LEVELS: usize = 3;
 /// How often a text is decoded: base64 of percent-encoding of entities.
 const DECODE_LEVELS: usize = 3;
 /// Most bytes of all decoded forms together, for each byte of the text, and so many more for every text; a form that would go beyond is
-/// left out. Only texts made for it come near.
+/// left out, and the policy says what is done about that. Only texts made for it come near.
 const DECODED_TIMES_MAX: usize = 8;
 const DECODED_BYTES_MORE: usize = 64 * 1024;
 
@@ -25,6 +25,8 @@ pub(crate) struct Views<'a> {
     layers: Vec<Layer>,
     /// True when the raw text is only the spelling of its first unescaped form, which is searched in its place.
     raw_is_spelling: bool,
+    /// True when a decoded form was left out because there was no room for it.
+    over_budget: bool,
 }
 
 /// A form derived from another: `parent` 0 is the raw text, n is layer n - 1.
@@ -58,7 +60,7 @@ pub(crate) struct Decoded {
 impl<'a> Views<'a> {
     /// Derives all forms. `whole` is false while more text may follow: then forms stop before an unfinished escape.
     pub(crate) fn new(raw: &'a str, encoding: Encoding, whole: bool) -> Self {
-        let mut views = Self { raw, layers: Vec::new(), raw_is_spelling: false };
+        let mut views = Self { raw, layers: Vec::new(), raw_is_spelling: false, over_budget: false };
         let mut newest = 0;
         if encoding == Encoding::Json {
             for _ in 0..JSON_LEVELS {
@@ -109,9 +111,16 @@ impl<'a> Views<'a> {
         let view = self.layers.len() + 1;
         layers.extend(folded(view, &layers[0].text).map(|layer| Layer { origin, ..layer }));
         let bytes: usize = layers.iter().map(|layer| layer.text.len()).sum();
-        *budget = budget.checked_sub(bytes)?;
+        let left = budget.checked_sub(bytes);
+        self.over_budget |= left.is_none();
+        *budget = left?;
         self.layers.append(&mut layers);
         Some(view)
+    }
+
+    /// Returns true when decoded forms were left out for want of room.
+    pub(crate) fn is_over_budget(&self) -> bool {
+        self.over_budget
     }
 
     /// Returns the forms to search.

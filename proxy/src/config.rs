@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use portcullis_audit::StoreOptions;
 use portcullis_guard_model::Script;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::audit_config::AuditFile;
-use crate::rollout::{Rollback, Track};
+use crate::policy_files::{self, PolicyFile, PolicySettings};
+use crate::rollout::Track;
 use crate::vault::VaultLimits;
 
 /// Why a configuration cannot be used. Names the file and, where there is one, the line.
@@ -87,83 +87,6 @@ fn info() -> String {
 struct TlsFile {
     certificate: PathBuf,
     key: PathBuf,
-}
-
-/// The path of a policy file, or that and a canary beside it.
-#[derive(Debug)]
-struct PolicyFile(LongPolicyFile);
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LongPolicyFile {
-    path: PathBuf,
-    #[serde(default)]
-    canary: Option<CanaryFile>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CanaryFile {
-    path: PathBuf,
-    percent: f64,
-    #[serde(default)]
-    rollback: RollbackFile,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RollbackFile {
-    block_rate_factor: f64,
-    latency_factor: f64,
-    #[serde(deserialize_with = "duration")]
-    window: Duration,
-}
-
-impl Default for RollbackFile {
-    fn default() -> Self {
-        Self { block_rate_factor: 2.0, latency_factor: 2.0, window: Duration::from_secs(300) }
-    }
-}
-
-impl<'de> Deserialize<'de> for PolicyFile {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = PolicyFile;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the path of a policy file, or { path: a.yaml, canary: { path: b.yaml, percent: 10 } }")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, path: &str) -> Result<PolicyFile, E> {
-                Ok(PolicyFile(LongPolicyFile { path: path.into(), canary: None }))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicyFile, A::Error> {
-                LongPolicyFile::deserialize(MapAccessDeserializer::new(map)).map(PolicyFile)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl PolicyFile {
-    fn settings(self, base: &Path, name: &str) -> Result<PolicySettings, String> {
-        let LongPolicyFile { path, canary } = self.0;
-        let canary = canary.map(|CanaryFile { path, percent, rollback }| {
-            let RollbackFile { block_rate_factor, latency_factor, window } = rollback;
-            if !(0.0..=100.0).contains(&percent) {
-                return Err(format!("policies.{name}.canary.percent: {percent} is not between 0 and 100"));
-            }
-            for (factor, word) in [(block_rate_factor, "block_rate_factor"), (latency_factor, "latency_factor")] {
-                if !(factor.is_finite() && factor > 1.0) {
-                    return Err(format!("policies.{name}.canary.rollback.{word}: must be above 1"));
-                }
-            }
-            Ok(CanarySettings { path: base.join(path), percent, rollback: Rollback { block_rate_factor, latency_factor, window } })
-        });
-        Ok(PolicySettings { path: base.join(path), canary: canary.transpose()? })
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -348,26 +271,6 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where a policy is.
-#[derive(Clone, Debug)]
-pub struct PolicySettings {
-    /// Its file.
-    pub path: PathBuf,
-    /// A version that some keys are held to first.
-    pub canary: Option<CanarySettings>,
-}
-
-/// Where a canary is, and for whom.
-#[derive(Clone, Debug)]
-pub struct CanarySettings {
-    /// Its file.
-    pub path: PathBuf,
-    /// Share of the keys, in percent.
-    pub percent: f64,
-    /// When it is taken back.
-    pub rollback: Rollback,
-}
-
 /// Everything the program needs, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -379,7 +282,7 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// The key file.
     pub keys: PathBuf,
-    /// Policies by name.
+    /// Policies by name; a route's own file has a name of its own (`policy_files::on_route`).
     pub policies: BTreeMap<String, PolicySettings>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamSettings>,
@@ -439,14 +342,7 @@ impl ConfigFile {
         if self.policies.is_empty() {
             return Err("policies: name at least one policy file".into());
         }
-        let policies = self
-            .policies
-            .into_iter()
-            .map(|(name, policy)| {
-                let settings = policy.settings(base, &name)?;
-                Ok((name, settings))
-            })
-            .collect::<Result<_, String>>()?;
+        let policies = policy_files::settings(self.policies, base)?;
         let upstreams = self.upstreams.into_iter().map(|upstream| upstream.settings(base)).collect::<Result<Vec<_>, _>>()?;
         let mut models = BTreeMap::new();
         for (model, name) in self.models {

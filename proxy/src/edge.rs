@@ -7,6 +7,7 @@
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
 use pingora::http::RequestHeader;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Limits;
 use crate::reply::No;
@@ -15,19 +16,26 @@ use crate::reply::No;
 const TARGET_BYTES_MAX: usize = 2048;
 
 /// The routes there are. Paths are compared byte for byte: no dot segments, no escapes, no query.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Route {
     /// `POST /v1/chat/completions`
+    #[serde(rename = "/v1/chat/completions")]
     Chat,
     /// `POST /v1/completions`
+    #[serde(rename = "/v1/completions")]
     Completions,
     /// `POST /v1/embeddings`
+    #[serde(rename = "/v1/embeddings")]
     Embeddings,
     /// `GET /v1/models`
+    #[serde(rename = "/v1/models")]
     Models,
 }
 
 impl Route {
+    /// All routes, in the order of declaration.
+    pub const ALL: [Route; 4] = [Route::Chat, Route::Completions, Route::Embeddings, Route::Models];
+
     /// The path, here and at the upstream.
     pub fn path(self) -> &'static str {
         match self {
@@ -55,8 +63,9 @@ impl Route {
         }
     }
 
-    fn of(path: &[u8]) -> Option<Self> {
-        [Route::Chat, Route::Completions, Route::Embeddings, Route::Models].into_iter().find(|route| route.path().as_bytes() == path)
+    /// The route of a path.
+    pub fn of(path: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| route.path().as_bytes() == path)
     }
 }
 

@@ -18,11 +18,11 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use portcullis_audit::Store;
 use portcullis_guard_model::Classifier;
-use portcullis_policies::Policy;
 use tokio::time::timeout;
 
 use crate::config::{Durability, Limits, Timeouts};
 use crate::edge;
+use crate::held::ByRoute;
 use crate::keys::{KeyFile, KeyRecord, KeyTable};
 use crate::limit::{Budget, KeyLimits, Strangers};
 use crate::metrics::Metrics;
@@ -30,7 +30,7 @@ use crate::pipeline::{self, Halt};
 use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond;
-use crate::rollout::{Held, Policies, Tally};
+use crate::rollout::Policies;
 use crate::upstream::Upstream;
 use crate::vault::Vault;
 
@@ -44,10 +44,8 @@ const H2_STREAMS_MAX: u32 = 100;
 pub struct Caller {
     /// The key's record.
     pub record: KeyRecord,
-    /// The policy its requests are held to.
-    pub policy: Arc<Policy>,
-    /// What is counted of that version of it.
-    pub tally: Arc<Tally>,
+    /// The policies its requests are held to.
+    pub held: ByRoute,
     /// Its limits.
     pub limits: Arc<KeyLimits>,
 }
@@ -95,21 +93,20 @@ pub fn callers(file: &KeyFile, policies: &Policies, before: Option<&Callers>) ->
     let old: BTreeMap<&str, &Arc<Caller>> =
         before.map(|table| table.values().map(|caller| (caller.record.id.as_str(), caller)).collect()).unwrap_or_default();
     KeyTable::new(file, |key| {
-        let Held { policy, tally } = policies.get(&key.policy)?.held(&key.id).clone();
+        let held = ByRoute::of(key, policies)?;
         let limits = match old.get(key.id.as_str()) {
             Some(caller) if caller.record == *key => Arc::clone(&caller.limits),
             _ => Arc::new(KeyLimits::new(key)),
         };
-        Some(Arc::new(Caller { record: key.clone(), policy, tally, limits }))
+        Some(Arc::new(Caller { record: key.clone(), held, limits }))
     })
 }
 
 /// The same callers with the same limits, held to what `policies` says now.
 pub fn held_to(policies: &Policies, before: &Callers) -> Callers {
-    before.map(|caller| match policies.get(&caller.record.policy).map(|rollout| rollout.held(&caller.record.id)) {
-        Some(held) if !Arc::ptr_eq(&held.policy, &caller.policy) => {
-            let (Held { policy, tally }, limits) = (held.clone(), Arc::clone(&caller.limits));
-            Arc::new(Caller { record: caller.record.clone(), policy, tally, limits })
+    before.map(|caller| match ByRoute::of(&caller.record, policies) {
+        Some(held) if !held.is(&caller.held) => {
+            Arc::new(Caller { record: caller.record.clone(), held, limits: Arc::clone(&caller.limits) })
         }
         _ => Arc::clone(caller),
     })

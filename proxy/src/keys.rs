@@ -3,12 +3,13 @@
 //! ```yaml
 //! keys:
 //!   - {id: demo, sha256: 9f86..., tenant: acme, models: ["*"], policy: default, requests_per_minute: 600, burst: 60, concurrent: 16}
+//!   - {id: other, sha256: 60e3..., tenant: acme, policy: acme, routes: {/v1/embeddings: strict}}
 //! ```
 //!
 //! The file holds SHA-256 digests only; a key has 256 random bits, so a slow hash would protect nothing. A lookup hashes the
 //! presented key, finds the digest in a table and compares it in constant time: how long it takes says nothing of any stored key.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
+
+use crate::edge::Route;
 
 /// Most keys in a file.
 pub const KEYS_MAX: usize = 100_000;
@@ -46,6 +49,9 @@ pub struct KeyRecord {
     /// Name of the policy its requests are held to.
     #[serde(default = "default_policy")]
     pub policy: String,
+    /// For single routes, the name of another policy.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<Route, String>,
     /// Requests per minute in the long run.
     #[serde(default = "default_rate")]
     pub requests_per_minute: u32,
@@ -84,6 +90,16 @@ impl KeyRecord {
     /// Whether the key may use `model`.
     pub fn allows(&self, model: &str) -> bool {
         self.models.iter().any(|allowed| allowed == "*" || allowed == model)
+    }
+
+    /// The name of the policy that requests of a route are held to.
+    pub fn policy_on(&self, route: Route) -> &str {
+        self.routes.get(&route).unwrap_or(&self.policy)
+    }
+
+    /// Every policy that the key names.
+    pub fn policies(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.policy).chain(self.routes.values()).map(String::as_str)
     }
 }
 
@@ -232,6 +248,7 @@ mod tests {
             tenant: "t".into(),
             models: every_model(),
             policy: default_policy(),
+            routes: BTreeMap::new(),
             requests_per_minute: 1,
             burst: 1,
             concurrent: 1,
@@ -255,10 +272,22 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys.yaml");
-        let file = KeyFile { keys: vec![record("a", &generate().unwrap().1), record("b", &generate().unwrap().1)] };
+        let routes = BTreeMap::from([(Route::Embeddings, "strict".to_owned())]);
+        let routed = KeyRecord { routes, ..record("b", &generate().unwrap().1) };
+        let file = KeyFile { keys: vec![record("a", &generate().unwrap().1), routed] };
         file.save(&path).unwrap();
         assert_eq!(KeyFile::load(&path).unwrap().keys, file.keys);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_route_that_is_none_is_refused_with_those_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.yaml");
+        let digest = generate().unwrap().1;
+        std::fs::write(&path, format!("keys:\n  - {{id: a, sha256: {digest}, tenant: t, routes: {{/v1/embedings: strict}}}}\n")).unwrap();
+        let error = KeyFile::load(&path).unwrap_err().to_string();
+        assert!(error.contains("/v1/embedings") && error.contains("/v1/embeddings"), "{error}");
     }
 
     #[test]

@@ -144,6 +144,7 @@ mod tests {
             tenant: "t".into(),
             models: vec![],
             policy: "default".into(),
+            routes: std::collections::BTreeMap::new(),
             requests_per_minute,
             burst,
             concurrent,

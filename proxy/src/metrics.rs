@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_policies::CoverageLimit;
 use prometheus::{
     CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -60,6 +61,7 @@ pub struct Metrics {
     upstream_up: GaugeVec,
     upstream_results: IntCounterVec,
     failed_open: IntCounterVec,
+    coverage_limits: IntCounterVec,
     policy_info: IntGaugeVec,
     policy_reloads: IntCounterVec,
     policy_reload_failures: IntCounterVec,
@@ -142,6 +144,11 @@ impl Metrics {
         registry.register(Box::new(commit_seconds.clone()))?;
         let failed_open =
             counters("portcullis_failed_open_total", "Requests let through although a control was not available", &["control"])?;
+        let coverage_limits = counters(
+            "portcullis_coverage_limits_total",
+            "Requests with text that was not screened in every form, by the bound",
+            &["limit"],
+        )?;
         let policy_info = IntGaugeVec::new(
             Opts::new("portcullis_policy_info", "1 for the version of a policy that is in force"),
             &["policy", "track", "version"],
@@ -154,6 +161,9 @@ impl Metrics {
         registry.register(Box::new(policy_screen.clone()))?;
         // There from the start, so that an alert on it has a zero to rise from.
         failed_open.with_label_values(&["guard"]);
+        for limit in CoverageLimit::ALL {
+            coverage_limits.with_label_values(&[limit.as_str()]);
+        }
         Ok(Self {
             requests: counters("portcullis_requests_total", "Requests by route and how they ended", &["route", "outcome"])?,
             stages,
@@ -170,6 +180,7 @@ impl Metrics {
                 &["upstream", "result"],
             )?,
             failed_open,
+            coverage_limits,
             policy_info,
             policy_reloads: counters("portcullis_policy_reloads_total", "Changed policies put in force", &["policy"])?,
             policy_reload_failures: counters(
@@ -248,6 +259,11 @@ impl Metrics {
     /// Counts a request let through without a control.
     pub fn failed_open(&self, control: &str) {
         self.failed_open.with_label_values(&[control]).inc();
+    }
+
+    /// Counts a request with text that was not screened in every form.
+    pub fn coverage_limit(&self, limit: CoverageLimit) {
+        self.coverage_limits.with_label_values(&[limit.as_str()]).inc();
     }
 
     /// Counts conversations that the vault forgot.

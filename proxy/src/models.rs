@@ -5,6 +5,7 @@ use portcullis_policies::{ModelSignal, decide};
 use tokio::time::timeout;
 
 use crate::back::note_answer;
+use crate::edge::Route;
 use crate::gate::{Caller, Gate};
 use crate::json::Node;
 use crate::pipeline::{Halt, durable};
@@ -15,7 +16,7 @@ use crate::upstream::{AnswerKind, Upstream};
 
 /// Answers with the configured names, and for `*` what its upstream lists, as far as this key may use them.
 pub async fn list(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str, caller: &Caller) -> Result<(), Halt> {
-    let decision = decide(&caller.policy, &[], &[], &ModelSignal::Skipped);
+    let decision = decide(&caller.held.on(Route::Models).policy, &[], &[], &ModelSignal::Skipped);
     let commit = ledger.decide(&decision, &ModelSignal::Skipped, None);
     let mut names: Vec<String> = gate.models.keys().filter(|name| *name != "*").cloned().collect();
     let mut listed_names = Ok(Vec::new());

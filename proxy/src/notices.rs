@@ -22,7 +22,8 @@ pub fn tell(gate: &Gate, today: Day) {
         return;
     }
     let callers = gate.callers();
-    let policies: BTreeMap<&str, &Arc<Policy>> = callers.values().map(|caller| (caller.policy.version(), &caller.policy)).collect();
+    let policies: BTreeMap<&str, &Arc<Policy>> =
+        callers.values().flat_map(|caller| caller.held.all()).map(|held| (held.policy.version(), &held.policy)).collect();
     for policy in policies.into_values() {
         for notice in policy.notices(today) {
             tracing::warn!(policy = policy.name(), rule = notice.rule, owner = notice.owner, holds = notice.holds, "{notice}");

@@ -14,7 +14,8 @@ use pingora::protocols::http::ServerSession;
 use portcullis_audit::Commit;
 use portcullis_guard_model::{Input, Speaker};
 use portcullis_policies::{
-    Action, Allowance, Cleared, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Text, decide, decide_in,
+    Action, Allowance, Cleared, DECODING_BUDGET, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Screened,
+    Text, decide, decide_in,
 };
 use tokio::time::{timeout, timeout_at};
 
@@ -56,7 +57,7 @@ pub struct Held {
 /// A request that has passed every step up to the decision.
 struct Decided {
     route: Route,
-    caller: Arc<Caller>,
+    policy: Arc<Policy>,
     parsed: Parsed,
     cleared: Cleared,
     /// What is let off in the answer.
@@ -74,7 +75,7 @@ struct Decided {
 pub async fn run(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str) -> Result<(), Halt> {
     let head = edge::read_head(session.req_header(), session.is_http2(), &gate.limits)?;
     ledger.route(head.route.name());
-    let caller = authenticate(gate, session, ledger)?;
+    let caller = authenticate(gate, session, ledger, head.route)?;
     let permit = caller.limits.take()?;
     if head.route == Route::Models {
         return models::list(gate, session, ledger, request_id, &caller).await;
@@ -86,19 +87,20 @@ pub async fn run(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, 
     forward(gate, session, ledger, request_id, decided, held).await
 }
 
-fn authenticate(gate: &Gate, session: &ServerSession, ledger: &mut Ledger) -> Result<Arc<Caller>, No> {
+fn authenticate(gate: &Gate, session: &ServerSession, ledger: &mut Ledger, route: Route) -> Result<Arc<Caller>, No> {
     let key = edge::bearer(session.req_header())?;
     let caller = gate.callers().find(key).cloned().ok_or(No::BadKey)?;
     caller.record.tenant.clone_into(&mut ledger.event.tenant);
     caller.record.id.clone_into(&mut ledger.event.key_id);
-    ledger.policy(&caller.policy);
-    ledger.tally(&caller.tally);
+    let held = caller.held.on(route);
+    ledger.policy(&held.policy);
+    ledger.tally(&held.tally);
     Ok(caller)
 }
 
 /// Parses, screens and decides. The decision is on its way to the disk when this returns.
 async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Caller>, body: &[u8]) -> Result<Decided, Halt> {
-    let policy = Arc::clone(&caller.policy);
+    let policy = Arc::clone(&caller.held.on(head.route).policy);
     let parsed = ledger.timed(Stage::Parse, |_| unhurried(body.len(), || Parsed::read(head.route, body, &policy)))?;
     parsed.model.clone_into(&mut ledger.event.model);
     if !caller.record.allows(&parsed.model) {
@@ -116,7 +118,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let signal = screen_model(gate, ledger, &parsed.leaves).await;
-    let decision = decide_as(gate, &caller, &parsed, &texts, &findings, &signal);
+    let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
     }
@@ -131,7 +133,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
         Outcome::Forward(cleared) => {
             let allowance = allowance.issued(cleared.restoration());
             gate.metrics.pseudonyms_issued.inc_by(cleared.restoration().len() as u64);
-            Ok(Decided { route: head.route, caller, parsed, cleared, allowance, language, commit, upstream })
+            Ok(Decided { route: head.route, policy, parsed, cleared, allowance, language, commit, upstream })
         }
         Outcome::Refuse(mut refusal) => {
             durable(ledger, commit).await?;
@@ -144,18 +146,18 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
 /// Decides; where something is to be pseudonymized, with the numbers that the conversation has already.
 fn decide_as(
     gate: &Gate,
-    caller: &Caller,
+    (caller, policy): (&Caller, &Policy),
     parsed: &Parsed,
     texts: &[Text<'_>],
     findings: &[Vec<Finding>],
     signal: &ModelSignal,
 ) -> Decision {
     if !findings.iter().flatten().any(|finding| finding.in_force() == Action::Pseudonymize) {
-        return decide(&caller.policy, texts, findings, signal);
+        return decide(policy, texts, findings, signal);
     }
     let (known_by, mark) = parsed.conversation();
     let conversation = Conversation { tenant: &caller.record.tenant, key_id: &caller.record.id, known_by, mark };
-    gate.vault.lend(&conversation, Instant::now(), |pseudonyms| decide_in(&caller.policy, texts, findings, signal, pseudonyms))
+    gate.vault.lend(&conversation, Instant::now(), |pseudonyms| decide_in(policy, texts, findings, signal, pseudonyms))
 }
 
 fn upstream(gate: &Gate, model: &str) -> Result<Arc<Upstream>, No> {
@@ -170,18 +172,29 @@ fn text(leaf: &Leaf) -> Text<'_> {
 fn screen_rules(ledger: &mut Ledger, (policy, allowance): (&Policy, &Allowance), parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {
     let mut all = Vec::with_capacity(texts.len());
     for (text, leaf) in texts.iter().zip(&parsed.leaves) {
-        let findings = policy.screen_with(Direction::Request, text, allowance);
+        let findings = screen_text(ledger, policy, allowance, text);
         ledger.found(Direction::Request, &leaf.pointer, &findings);
         all.push(findings);
     }
     for (text, joined) in texts[parsed.leaves.len()..].iter().zip(&parsed.joined) {
         // What lies inside one part was found there.
-        let mut findings = policy.screen_with(Direction::Request, text, allowance);
-        findings.retain(|finding| joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end));
+        let mut findings = screen_text(ledger, policy, allowance, text);
+        findings.retain(|finding| {
+            finding.rule.id == DECODING_BUDGET || joined.edges.iter().any(|edge| finding.span.start < *edge && *edge < finding.span.end)
+        });
         ledger.found(Direction::Request, &joined.leaf.pointer, &findings);
         all.push(findings);
     }
     all
+}
+
+/// Screens one text and notes when it was too much to be screened in every form.
+fn screen_text(ledger: &mut Ledger, policy: &Policy, allowance: &Allowance, text: &Text<'_>) -> Vec<Finding> {
+    let Screened { findings, limit } = policy.screened(Direction::Request, text, allowance);
+    if let Some(limit) = limit {
+        ledger.limited(limit);
+    }
+    findings
 }
 
 /// Asks the guard model, if there is one; the worst text counts.
@@ -252,7 +265,7 @@ async fn forward(
     decided: Decided,
     held: Held,
 ) -> Result<(), Halt> {
-    let Decided { route, caller, parsed, cleared, allowance, language, commit, upstream } = decided;
+    let Decided { route, policy, parsed, cleared, allowance, language, commit, upstream } = decided;
     let deadline = tokio::time::Instant::now() + gate.timeouts.total;
     let mut commit = Some(commit);
     if gate.durability == Durability::BeforeForward
@@ -277,8 +290,7 @@ async fn forward(
         durable(ledger, commit).await?;
     }
     let (exchange, kind) = sent?;
-    let back =
-        Back { gate, policy: &caller.policy, allowance, language, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
+    let back = Back { gate, policy: &policy, allowance, language, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };
     match kind {
         AnswerKind::Json => back.whole(session, ledger).await,
         AnswerKind::Events if stream => back.stream(session, ledger).await,

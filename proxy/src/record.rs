@@ -11,7 +11,7 @@ use portcullis_audit::{
     Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, Mode as AuditMode, SPANS_MAX,
     Severity as AuditSeverity, Span, Store, TokensSource,
 };
-use portcullis_policies::{Action, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
+use portcullis_policies::{Action, CoverageLimit, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
 
 use crate::metrics::{Metrics, Stage};
 use crate::reply::No;
@@ -80,6 +80,14 @@ impl Ledger {
     /// Notes where the decision is counted for its version of the policy.
     pub fn tally(&mut self, tally: &Arc<Tally>) {
         self.tally = Some(Arc::clone(tally));
+    }
+
+    /// Notes that a text was not screened in every form. Counted once for a request.
+    pub fn limited(&mut self, limit: CoverageLimit) {
+        if !self.event.coverage_limits.iter().any(|known| known == limit.as_str()) {
+            self.event.coverage_limits.push(limit.as_str().to_owned());
+            self.metrics.coverage_limit(limit);
+        }
     }
 
     /// Notes what was found in one text.

@@ -2,8 +2,8 @@
 //!
 //! One loop does all of it, so no two changes race. A file is read again when it has changed and come to rest, and at SIGHUP when
 //! its bytes are not those in force. A policy is loaded and its tests run off the request path; then the whole table of callers is
-//! replaced at once. What is broken changes nothing: the one before stays in force, and a log line and a counter say so. Signals
-//! that come while a policy loads make one more look, however many they are.
+//! replaced at once. What is broken changes nothing: the one before stays in force, and a log line and a counter say so. Either way an
+//! event does. Signals that come while a policy loads make one more look, however many they are.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -16,11 +16,15 @@ use anyhow::anyhow;
 use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use portcullis_policies::{Policy, PolicyError};
+use portcullis_audit::{ChangeOutcome, ChangeSource, Commit};
+use portcullis_policies::Policy;
 
-use crate::config::{CanarySettings, Settings};
+use crate::changes::{self, Change};
+use crate::config::Settings;
 use crate::gate::{Gate, callers, held_to};
 use crate::keys::KeyFile;
+use crate::load::load_policy;
+use crate::policy_files::CanarySettings;
 use crate::rollout::{Canary, Held, Policies, Track, Window};
 use crate::server::stray;
 
@@ -28,8 +32,6 @@ use crate::server::stray;
 const TICK: Duration = Duration::from_millis(100);
 /// How often, in ticks, the files are looked at. A file that looks the same twice has come to rest.
 const TICKS_PER_LOOK: u32 = 4;
-/// Most faults of a broken policy in one log line.
-const FAULTS_TOLD_MAX: usize = 3;
 
 /// Makes SIGHUP set a flag from now on, instead of ending the process.
 ///
@@ -39,25 +41,6 @@ pub fn hangup() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&flag))?;
     Ok(flag)
-}
-
-/// Loads a policy and runs the tests it carries. `files` becomes the list of files that were read or looked for.
-///
-/// # Errors
-/// What is wrong with a file, or the first test that fails.
-pub fn load_policy(path: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<Policy> {
-    let policy = Policy::load_noting(path, files)?;
-    let failures = policy.run_tests();
-    let Some(first) = failures.first() else { return Ok(policy) };
-    Err(anyhow!(
-        "{}: line {}: test `{}`: expected {}, got {} ({} of its tests fail; `portcullis check` lists them)",
-        path.display(),
-        first.line,
-        first.name,
-        first.expected,
-        first.got,
-        failures.len()
-    ))
 }
 
 /// What a file looked like: time of change of content and of the entry, length, and which file it is.
@@ -157,7 +140,7 @@ pub struct Reload {
 impl BackgroundService for Reload {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let (policies, watched) = (self.policies.clone(), self.watched.clone());
-        let mut state = InForce { gate: &self.gate, policies, watched, windows: BTreeMap::new() };
+        let mut state = InForce { gate: &self.gate, policies, watched, windows: BTreeMap::new(), commits: Vec::new() };
         for ((name, track), (_, watch)) in &mut state.watched.policies {
             if let Some(held) = self.policies.get(name).and_then(|rollout| rollout.on(*track)) {
                 // The packs are known only now. One that changed since it was read is read again soon.
@@ -186,6 +169,16 @@ struct InForce<'a> {
     watched: Watched,
     /// What is being compared, for each policy with a canary.
     windows: BTreeMap<String, Window>,
+    /// Events of this look that may not be durable yet.
+    commits: Vec<Commit>,
+}
+
+/// A version that is to be looked at.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    name: &'a str,
+    track: Track,
+    source: ChangeSource,
 }
 
 impl InForce<'_> {
@@ -198,7 +191,8 @@ impl InForce<'_> {
             let held = || self.policies.get(name).and_then(|rollout| rollout.on(*track));
             let stale = || held().map_or(*track == Track::Stable, |held| !held.policy.is_current());
             if watch.has_changed() || (told && stale()) {
-                replaced |= self.reload_policy(name, *track, path, watch).await;
+                let source = if told { ChangeSource::Sighup } else { ChangeSource::FileWatch };
+                replaced |= self.reload_policy(Asked { name, track: *track, source }, path, watch).await;
             }
         }
         self.watched.policies = watched;
@@ -209,10 +203,13 @@ impl InForce<'_> {
         if self.watched.keys.1.has_changed() || told {
             self.reload_keys();
         }
+        for commit in std::mem::take(&mut self.commits) {
+            changes::told(commit.await.map(drop));
+        }
     }
 
     /// Loads one policy. True when another version has to be put in force.
-    async fn reload_policy(&mut self, name: &str, track: Track, path: &Path, watch: &mut Watch) -> bool {
+    async fn reload_policy(&mut self, asked: Asked<'_>, path: &Path, watch: &mut Watch) -> bool {
         let before = stamps(watch.read.keys().cloned());
         let file = path.to_path_buf();
         let load = move || {
@@ -223,18 +220,18 @@ impl InForce<'_> {
         // The runtime is this service's own, and the work is long: a blocking thread leaves the loop able to stop.
         let Ok((loaded, files)) = tokio::task::spawn_blocking(load).await else {
             watch.was_read(before.keys().cloned().collect(), &before);
-            self.gate.metrics.policy_reload_failed(name);
-            tracing::error!(policy = name, "loading a changed policy panicked; the one before stays in force");
+            self.refused(asked, "panic");
+            tracing::error!(policy = asked.name, "loading a changed policy panicked; the one before stays in force");
             return false;
         };
         watch.was_read(files, &before);
         match loaded {
             Err(error) => {
-                self.gate.metrics.policy_reload_failed(name);
+                self.refused(asked, error.class());
                 tracing::error!(
-                    policy = name,
-                    track = track.as_str(),
-                    error = told(&error),
+                    policy = asked.name,
+                    track = asked.track.as_str(),
+                    error = error.told(),
                     "a changed policy is broken; the one before stays in force"
                 );
                 false
@@ -243,12 +240,24 @@ impl InForce<'_> {
                 let stands = policy.is_current();
                 watch.forget_unless(stands);
                 // What was read while it was being written is no version of anybody's.
-                stands && self.put_in_force(name, track, policy)
+                stands && self.put_in_force(asked, policy)
             }
         }
     }
 
-    fn put_in_force(&mut self, name: &str, track: Track, policy: Policy) -> bool {
+    /// Counts and records a version that is not put in force.
+    fn refused(&mut self, asked: Asked<'_>, reason: &'static str) {
+        let Asked { name, track, source } = asked;
+        self.gate.metrics.policy_reload_failed(name);
+        let held = self.policies.get(name).and_then(|rollout| rollout.on(track));
+        let before = held.map_or("", |held| held.policy.version());
+        let outcome = ChangeOutcome::Refused;
+        let change = Change { policy: name, track, source, outcome, before, version: "", percent: None, reason };
+        self.commits.push(change.record(&self.gate.store));
+    }
+
+    fn put_in_force(&mut self, asked: Asked<'_>, policy: Policy) -> bool {
+        let Asked { name, track, source } = asked;
         let Some(rollout) = self.policies.get_mut(name) else { return false };
         let before = rollout.on(track).map_or(String::new(), |held| held.policy.version().to_owned());
         if before == policy.version() {
@@ -263,7 +272,11 @@ impl InForce<'_> {
             }
             (Track::Canary, None) => return false,
         }
-        let (track, version) = (track.as_str(), policy.version());
+        let version = policy.version();
+        let (outcome, percent) = (changes::outcome(rollout, track, &before), rollout.percent(track));
+        let change = Change { policy: name, track, source, outcome, before: &before, version, percent, reason: "" };
+        self.commits.push(change.record(&self.gate.store));
+        let track = track.as_str();
         self.gate.metrics.policy_in_force(name, track, Some(&before), version);
         tracing::info!(policy = name, track, version, before, rules = policy.rules().count(), "a changed policy is in force");
         true
@@ -279,6 +292,11 @@ impl InForce<'_> {
             {
                 let version = canary.held.policy.version();
                 self.gate.metrics.policy_taken_back(name, version, reason);
+                let (track, source, outcome) = (Track::Canary, ChangeSource::Rollout, ChangeOutcome::RolledBack);
+                let back = rollout.stable.policy.version();
+                let percent = Some(canary.percent);
+                let change = Change { policy: name, track, source, outcome, before: version, version: back, percent, reason };
+                self.commits.push(change.record(&self.gate.store));
                 tracing::error!(policy = name, version, reason, "the canary was taken back; it is tried again when its file changes");
                 took = true;
             }
@@ -312,20 +330,6 @@ impl InForce<'_> {
                 tracing::error!(error = %format!("{:#}", anyhow!(error)), "the key file changed and is broken; the old keys stay in force");
             }
         }
-    }
-}
-
-/// What is wrong, in one line of bounded length.
-fn told(error: &anyhow::Error) -> String {
-    match error.downcast_ref::<PolicyError>() {
-        Some(PolicyError::Faults(faults)) => {
-            let mut told: Vec<String> = faults.iter().take(FAULTS_TOLD_MAX).map(ToString::to_string).collect();
-            if faults.len() > FAULTS_TOLD_MAX {
-                told.push(format!("and {} more; `portcullis check` lists them", faults.len() - FAULTS_TOLD_MAX));
-            }
-            told.join("; ")
-        }
-        _ => format!("{error:#}"),
     }
 }
 

@@ -186,6 +186,11 @@ impl Rollout {
         }
     }
 
+    /// The share of the keys that try a version, in percent; none on the stable track.
+    pub fn percent(&self, track: Track) -> Option<f64> {
+        self.canary.as_ref().filter(|_| track == Track::Canary).map(|canary| canary.percent)
+    }
+
     /// The version on one track.
     pub fn on(&self, track: Track) -> Option<&Held> {
         match track {

@@ -23,11 +23,13 @@ use portcullis_audit::{Signing, SigningKey, Store};
 use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
+use crate::changes;
 use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
 use crate::gate::{Gate, callers};
 use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
+use crate::load::load_policy;
 use crate::metrics::Metrics;
 use crate::reload::{self, Reload};
 use crate::rollout::{Canary, Held, Policies, Rollout, Track};
@@ -48,7 +50,7 @@ const DRAIN_IDLE_LOOKS: u32 = 3;
 pub fn load_policies(settings: &Settings) -> anyhow::Result<Policies> {
     let load = |name: &str, track: Track, path: &Path| {
         let word = if track == Track::Canary { ", its canary" } else { "" };
-        let policy = reload::load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
+        let policy = load_policy(path, &mut Vec::new()).with_context(|| format!("policy `{name}`{word}"))?;
         Ok::<_, anyhow::Error>(Held::new(name, track, policy))
     };
     let mut policies = Policies::new();
@@ -111,10 +113,12 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
     Ok(Checked { policies, keys })
 }
 
-/// The first valid key whose policy does not exist.
+/// The first valid key that names a policy that does not exist.
 pub(crate) fn stray(file: &KeyFile, policies: &Policies) -> Option<(String, String)> {
-    let stray = file.keys.iter().find(|key| !key.revoked && !policies.contains_key(&key.policy))?;
-    Some((stray.id.clone(), stray.policy.escape_debug().to_string()))
+    let valid = file.keys.iter().filter(|key| !key.revoked);
+    let mut named = valid.flat_map(|key| key.policies().map(move |policy| (key, policy)));
+    let (key, policy) = named.find(|(_, policy)| !policies.contains_key(*policy))?;
+    Some((key.id.clone(), policy.escape_debug().to_string()))
 }
 
 /// A listener that is bound before anything else starts, so that a taken port is a plain error and port 0 has an answer.
@@ -220,6 +224,7 @@ impl Gateway {
                 metrics.policy_in_force(name, held.tally.track.as_str(), None, held.policy.version());
             }
         }
+        changes::record_start(&store, &policies);
         let (listen_address, admin_address) = (listen_on.address, admin_on.address);
         let gate = Arc::new(Gate {
             callers: RwLock::new(Arc::new(table)),

@@ -285,7 +285,7 @@ async fn the_trail_is_printed_while_the_gateway_runs() {
     let ran = run(gateway.folder(), &["audit", "tail", "--store", "audit.db", "--json"], "").await;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let events = lines(&ran.stdout);
-    assert_eq!(events.len(), 3, "{ran:?}");
+    assert_eq!(events.len(), 4, "the policy at the start, two decisions, a completion: {ran:?}");
     for answer in [&first, &second] {
         assert!(events.iter().any(|event| event["request_id"] == answer.head.request_id()), "{ran:?}");
     }
@@ -294,6 +294,10 @@ async fn the_trail_is_printed_while_the_gateway_runs() {
     let plain = run(gateway.folder(), &["audit", "tail", "--store", "audit.db"], "").await;
     assert!(plain.stdout.contains("HARNESS_OVERRIDE") && plain.stdout.contains("EMAIL_ADDRESS"), "{plain:?}");
     assert!(!plain.stdout.contains("jane.doe"));
+    let changes = run(gateway.folder(), &["audit", "tail", "--store", "audit.db", "--kind", "policy_change"], "").await;
+    assert_eq!(changes.stdout.lines().count(), 1, "{changes:?}");
+    assert!(changes.stdout.contains(" in_force ") && changes.stdout.contains(" policy=default track=stable version=-->"), "{changes:?}");
+    assert!(changes.stdout.trim_end().ends_with("by=start"), "{changes:?}");
     let absent = run(gateway.folder(), &["audit", "tail", "--store", "absent.db"], "").await;
     assert_eq!(absent.code, Some(1), "{absent:?}");
     assert!(absent.stderr.contains("absent.db"), "{absent:?}");

@@ -207,6 +207,52 @@ async fn a_check_tells_what_is_odd_and_stops_for_it_only_when_asked() {
 }
 
 #[tokio::test]
+async fn a_check_names_what_is_both_allowed_and_denied_with_both_lines() {
+    let place = folder();
+    let config = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nkeys: keys.yaml\npolicies: { default: a.yaml }\nupstreams: [{ name: local, url: echo }]\n\
+        models: { '*': local }\naudit: { path: audit.db }\n";
+    write(place.path(), "gateway.yaml", config);
+    write(place.path(), "keys.yaml", "keys: []\n");
+    let lists = |denied: &str| {
+        format!(
+            "{POLICY}allow_lists:\n  - name: ours\n    rules: [EMAIL_ADDRESS]\n    literals:\n      - help@example.org\n\
+             deny_lists:\n  - name: people\n    literals:\n      - {denied}\n"
+        )
+    };
+    let check = async |denied: &str, more: &[&str]| {
+        write(place.path(), "a.yaml", &lists(denied));
+        run(place.path(), &[&["check", "--config", "gateway.yaml"], more].concat(), "").await
+    };
+    let lines = POLICY.lines().count();
+    let odd = check("HELP@example.org", &[]).await;
+    let note = format!(
+        "note: a.yaml:{}: allow_lists.ours: `help@example.org` is on deny_lists.people, too (a.yaml:{}); what is denied is never allowed",
+        lines + 5,
+        lines + 9
+    );
+    assert!(odd.code == Some(0) && odd.stdout.contains(&note), "{note} in {odd:?}");
+    let strict = check("HELP@example.org", &["--strict"]).await;
+    assert!(strict.code == Some(1) && strict.stdout.contains(&note.replace("note: ", "error: ")), "{strict:?}");
+    assert_eq!(check("eve@example.org", &["--strict"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_much_to_decode_is_explained_so() {
+    let place = folder();
+    let text = harness::canned::too_much_to_decode();
+    for (setting, word) in [("", "flag"), ("on_decoding_budget: block\n", "block"), ("on_decoding_budget: allow\n", "allow")] {
+        write(place.path(), "a.yaml", &format!("{POLICY}{setting}"));
+        let told = policy(place.path(), &["explain", "--policy", "a.yaml"], &text).await;
+        let line = format!("some were not searched; on_decoding_budget: {word}");
+        assert!(told.stdout.contains(&format!("request, user: {word}\n")) && told.stdout.contains(&line), "{word}: {told:?}");
+        let as_json = value(&policy(place.path(), &["explain", "--policy", "a.yaml", "--json"], &text).await);
+        assert_eq!(as_json["coverage_limits"], json!(["decoding_budget"]));
+    }
+    let fits = policy(place.path(), &["explain", "--policy", "a.yaml", "--json"], "vtaber &amp;amp;").await;
+    assert_eq!(value(&fits)["coverage_limits"], json!([]));
+}
+
+#[tokio::test]
 async fn the_schemas_are_printed() {
     for (file, word) in [("policy", "threshold"), ("pack", "rules")] {
         let ran = policy(&repository(), &["schema", file], "").await;

@@ -17,9 +17,15 @@ impl AuditTrail {
         Self { store }
     }
 
-    /// Every event, in order.
+    /// Every event that belongs to a request, in order.
     pub fn all(&self) -> Vec<Event> {
-        self.read(&Filter::default())
+        self.read(&Filter::default()).into_iter().filter(|event| event.kind != Kind::PolicyChange).collect()
+    }
+
+    /// Every event of a change of a policy, in order, once there are `count`.
+    pub async fn changes(&self, count: usize) -> Vec<Event> {
+        let filter = Filter { kind: Some(Kind::PolicyChange), ..Filter::default() };
+        eventually(&format!("{count} changes of policies"), || Some(self.read(&filter)).filter(|events| events.len() >= count)).await
     }
 
     /// The events of one request, as far as they are on record now.

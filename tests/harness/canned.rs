@@ -105,3 +105,9 @@ pub fn stream_of<S: AsRef<str>>(parts: &[S]) -> Vec<Vec<u8>> {
     events.push(done());
     events
 }
+
+/// A text whose decoded forms pass their budget: every piece shows words of attacks in several disguises and has to be decoded, at every
+/// level again.
+pub fn too_much_to_decode() -> String {
+    "vtaber ertnzv rongi erongi 1gn0r3 i g n o r e ｘ&amp;amp;amp;amp; ".repeat(4000)
+}

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::edge::Route;
 use crate::keys::{KeyFile, KeyRecord, generate};
 
 use super::say;
@@ -56,6 +57,9 @@ struct New {
     /// The policy its requests are held to
     #[arg(long, default_value = "default")]
     policy: String,
+    /// The policy of one route, such as /v1/embeddings=strict; may be repeated
+    #[arg(long = "route-policy", value_name = "PATH=POLICY", value_parser = route_policy)]
+    routes: Vec<(Route, String)>,
     /// Requests per minute in the long run
     #[arg(long, default_value_t = 600)]
     requests_per_minute: u32,
@@ -68,6 +72,15 @@ struct New {
     /// Print {"id","key"} instead of words
     #[arg(long)]
     json: bool,
+}
+
+fn route_policy(word: &str) -> Result<(Route, String), String> {
+    let (path, policy) = word.split_once('=').ok_or("write PATH=POLICY")?;
+    let route = Route::of(path.as_bytes()).ok_or_else(|| {
+        let paths = Route::ALL.map(Route::path);
+        format!("`{}` is no route; there are {}", path.escape_debug(), paths.join(", "))
+    })?;
+    Ok((route, policy.to_owned()))
 }
 
 impl Key {
@@ -101,6 +114,7 @@ impl New {
             tenant: self.tenant,
             models: if self.models.is_empty() { vec!["*".to_owned()] } else { self.models },
             policy: self.policy,
+            routes: self.routes.into_iter().collect(),
             requests_per_minute: self.requests_per_minute,
             burst: self.burst,
             concurrent: self.concurrent,
@@ -121,8 +135,9 @@ fn list(file: &KeyFile) -> anyhow::Result<()> {
     ))?;
     for key in &file.keys {
         let state = if key.revoked { "revoked" } else { "valid" };
+        let routes: Vec<String> = key.routes.iter().map(|(route, policy)| format!("  {}={policy}", route.path())).collect();
         say(format!(
-            "{:<20} {:<16} {:<12} {:>8} {:>6} {:>10}  {:<8} {}",
+            "{:<20} {:<16} {:<12} {:>8} {:>6} {:>10}  {:<8} {}{}",
             key.id,
             key.tenant,
             key.policy,
@@ -130,7 +145,8 @@ fn list(file: &KeyFile) -> anyhow::Result<()> {
             key.burst,
             key.concurrent,
             state,
-            key.models.join(",")
+            key.models.join(","),
+            routes.concat()
         ))?;
     }
     Ok(())

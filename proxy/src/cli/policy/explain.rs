@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
-use portcullis_policies::{Decision, Encoding, Fate, Policy, Seen, Text};
+use portcullis_policies::{Allowance, CoverageLimit, Decision, Encoding, Fate, Policy, Seen, Text};
 use serde_json::{Value, json};
 
 use super::{judged, stored, title};
@@ -41,6 +41,12 @@ pub struct Explain {
     found: bool,
 }
 
+/// What is decided about the text, and the bound that kept it from being searched in every form.
+struct Verdict {
+    decision: Decision,
+    limit: Option<CoverageLimit>,
+}
+
 impl Explain {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let policy = Policy::load(&self.policy)?;
@@ -60,14 +66,21 @@ impl Explain {
         if self.found {
             seen.retain(|seen| is_found(&seen.fate));
         }
-        let (_, decision) = judged(&policy, self.way.direction, asked);
-        if self.json { self.print_json(&policy, &decision, &seen, &text) } else { self.print(&policy, &decision, &seen, &text) }?;
+        let verdict = Verdict {
+            decision: judged(&policy, self.way.direction, asked).1,
+            limit: policy.screened(self.way.direction, &asked, &Allowance::default()).limit,
+        };
+        if self.json { self.print_json(&policy, &verdict, &seen, &text) } else { self.print(&policy, &verdict, &seen, &text) }?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn print(&self, policy: &Policy, decision: &Decision, seen: &[Seen], text: &str) -> anyhow::Result<()> {
+    fn print(&self, policy: &Policy, verdict: &Verdict, seen: &[Seen], text: &str) -> anyhow::Result<()> {
         let way = format!("{}, {}", self.way.direction.as_str(), self.way.role.as_str());
-        say(format!("{}\n{way}: {}", title(policy, &self.policy), in_words(decision)))?;
+        say(format!("{}\n{way}: {}", title(policy, &self.policy), in_words(&verdict.decision)))?;
+        if let Some(CoverageLimit::DecodingBudget) = verdict.limit {
+            let action = policy.on_decoding_budget().as_str();
+            say(format!("not decoded in full: its decoded forms pass their budget, some were not searched; on_decoding_budget: {action}"))?;
+        }
         for (heading, wanted) in [("found", true), ("looked at and left", false)] {
             let part: Vec<&Seen> = seen.iter().filter(|seen| is_found(&seen.fate) == wanted).collect();
             if part.is_empty() {
@@ -94,11 +107,13 @@ impl Explain {
         Ok(())
     }
 
-    fn print_json(&self, policy: &Policy, decision: &Decision, seen: &[Seen], text: &str) -> anyhow::Result<()> {
+    fn print_json(&self, policy: &Policy, verdict: &Verdict, seen: &[Seen], text: &str) -> anyhow::Result<()> {
+        let Verdict { decision, limit } = verdict;
+        let limits: Vec<&str> = limit.iter().map(|limit| limit.as_str()).collect();
         let seen: Vec<Value> = seen.iter().map(|seen| self.value(seen, text)).collect();
         say(json!({
             "policy": policy.name(), "version": policy.version(), "direction": self.way.direction.as_str(), "role": self.way.role.as_str(),
-            "decision": decision.action.as_str(), "intended": decision.intended.as_str(), "seen": seen,
+            "decision": decision.action.as_str(), "intended": decision.intended.as_str(), "coverage_limits": limits, "seen": seen,
         }))
     }
 

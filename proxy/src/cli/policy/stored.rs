@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use portcullis_audit::{Event, Filter, FindingRecord, Guard, Kind, Reader};
-use portcullis_policies::{Direction, ModelSignal, Policy};
+use portcullis_policies::{DECODING_BUDGET, Direction, ModelSignal, Policy};
 use serde_json::{Value, json};
 
 use super::title;
@@ -48,6 +48,9 @@ fn print(policy: &Policy, event: &Event) -> anyhow::Result<()> {
             Some(Guard::Scored { label, score }) => say(format!("  guard: {label} {score:.2}"))?,
             Some(Guard::Unavailable { reason }) => say(format!("  guard: no answer ({reason})"))?,
             Some(Guard::Skipped) | None => {}
+        }
+        if !event.coverage_limits.is_empty() {
+            say(format!("  not screened in every form: {}", event.coverage_limits.join(", ")))?;
         }
     }
     if event.findings.is_empty() {
@@ -90,12 +93,15 @@ fn value(policy: &Policy, event: &Event) -> Value {
         "kind": event.kind.as_str(), "time": event.time, "decision": event.decision.map(|decision| decision.as_str()),
         "intended": event.intended.map(|intended| intended.as_str()), "outcome": event.outcome, "policy": event.policy,
         "policy_version": event.policy_version, "is_same_version": event.policy_version == policy.version(),
-        "guard": event.guard, "findings": findings,
+        "guard": event.guard, "coverage_limits": event.coverage_limits, "findings": findings,
     })
 }
 
 /// What the policy says now about the rule of a finding.
 fn now_in_words(policy: &Policy, finding: &FindingRecord) -> String {
+    if finding.rule == DECODING_BUDGET {
+        return format!("now: {}; the setting on_decoding_budget", policy.on_decoding_budget().as_str());
+    }
     let Some(rule) = policy.rules().find(|rule| rule.id == finding.rule) else {
         return "this policy has no such rule: it would not be found".to_owned();
     };

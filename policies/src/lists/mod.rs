@@ -1,188 +1,29 @@
 //! Values that are named one by one: what is allowed, what is denied, and what is excepted for a while.
 //!
 //! A value is compared in the form that its spellings share (`value::normalised`); a regular expression has to match all of it. Whether a
-//! find is let off or denied depends on nothing but its own text, so a stream decides as the whole text does.
+//! find is let off or denied depends on nothing but its own text, so a stream decides as the whole text does. What is denied is never
+//! allowed; an exception lets off both.
 
-use std::collections::HashSet;
-use std::fmt;
-use std::path::PathBuf;
+mod conflicts;
+mod exception;
+mod form;
+mod values;
 
-use regex_automata::meta;
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
+pub(crate) use conflicts::conflicts;
+use exception::Exception;
+pub(crate) use exception::ExceptionForm;
+pub use exception::Notice;
+use form::NO_VALUES;
+pub(crate) use form::{AllowListForm, DenyListForm};
+use values::Values;
 
 use crate::allowance::Allowance;
 use crate::day::Day;
 use crate::error::Fault;
 use crate::inherit::Placed;
-use crate::model::{Action, Category, Direction, Encoding, Severity};
-use crate::own::{OWN_PACK, Own, own_id};
+use crate::model::Encoding;
 use crate::pack::Rule;
-use crate::syntax;
-use crate::value::{decoded, folded, normalised};
-
-/// Days that an exception goes on to hold after it has expired, while it is warned about.
-const GRACE_DAYS: i32 = 7;
-/// Most values in one list.
-const VALUES_MAX: usize = 100_000;
-
-/// Values that rules may find and that are nothing.
-#[derive(Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct AllowListForm {
-    pub name: String,
-    #[serde(default)]
-    pub rules: Vec<String>,
-    #[serde(default)]
-    pub categories: Vec<Category>,
-    #[serde(default)]
-    pub literals: Vec<String>,
-    #[serde(default)]
-    pub regexes: Vec<String>,
-    #[serde(default)]
-    pub sha256: Vec<String>,
-}
-
-/// Values that may not pass, searched for in the texts, or among what some rules find.
-#[derive(Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DenyListForm {
-    pub name: String,
-    #[serde(default = "sensitive")]
-    pub category: Category,
-    #[serde(default = "high")]
-    pub severity: Severity,
-    #[serde(default = "block")]
-    pub action: Action,
-    #[serde(default)]
-    pub rules: Vec<String>,
-    #[serde(default)]
-    pub categories: Vec<Category>,
-    #[serde(default)]
-    pub literals: Vec<String>,
-    #[serde(default)]
-    pub regexes: Vec<String>,
-    #[serde(default)]
-    pub sha256: Vec<String>,
-}
-
-fn sensitive() -> Category {
-    Category::Sensitive
-}
-
-fn high() -> Severity {
-    Severity::High
-}
-
-fn block() -> Action {
-    Action::Block
-}
-
-/// A rule that does not hold for a while, for somebody or for some value.
-#[derive(Deserialize, Clone)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExceptionForm {
-    pub rule: String,
-    pub owner: String,
-    pub reason: String,
-    pub expires: Day,
-    #[serde(default)]
-    pub tenants: Vec<String>,
-    #[serde(default)]
-    pub keys: Vec<String>,
-    pub literal: Option<String>,
-    pub regex: Option<String>,
-}
-
-/// Values, in every way they can be named.
-#[derive(Default)]
-struct Values {
-    literals: HashSet<String>,
-    hashes: HashSet<[u8; 32]>,
-    regexes: Vec<meta::Regex>,
-}
-
-impl Values {
-    fn new(literals: &[String], regexes: &[String], sha256: &[String]) -> Result<Self, String> {
-        if literals.len() + regexes.len() + sha256.len() > VALUES_MAX {
-            return Err(format!("more than {VALUES_MAX} values"));
-        }
-        let literals: HashSet<String> = literals.iter().map(|literal| normalised(literal)).collect();
-        if literals.contains("") {
-            return Err("a literal is empty".into());
-        }
-        let hash = |text: &String| {
-            let mut hash = [0; 32];
-            hex::decode_to_slice(text, &mut hash).map_err(|_| format!("{text:?} is no SHA-256 in 64 hexadecimal digits"))?;
-            Ok::<_, String>(hash)
-        };
-        let hashes = sha256.iter().map(hash).collect::<Result<_, _>>()?;
-        let regexes = regexes.iter().map(|pattern| regex(pattern)).collect::<Result<_, _>>()?;
-        Ok(Self { literals, hashes, regexes })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.literals.is_empty() && self.hashes.is_empty() && self.regexes.is_empty()
-    }
-
-    /// Returns true for a value that is named here.
-    fn holds(&self, value: &str) -> bool {
-        if !self.literals.is_empty() || !self.hashes.is_empty() {
-            let form = normalised(value);
-            if self.literals.contains(&form) {
-                return true;
-            }
-            if !self.hashes.is_empty() && self.hashes.contains::<[u8; 32]>(&Sha256::digest(&form).into()) {
-                return true;
-            }
-        }
-        !self.regexes.is_empty() && {
-            let folded = folded(value);
-            self.regexes.iter().any(|regex| regex.is_match(&folded))
-        }
-    }
-}
-
-/// Compiles an expression that has to match all of a value.
-fn regex(pattern: &str) -> Result<meta::Regex, String> {
-    // By itself first: no parenthesis of it may close ours.
-    syntax::parse(pattern, false, None)?;
-    let hir = syntax::parse(&format!(r"\A(?:{pattern})\z"), false, None)?;
-    let config = meta::Config::new().nfa_size_limit(Some(1 << 20));
-    meta::Builder::new()
-        .configure(config)
-        .build_from_hir(&hir)
-        .map_err(|error| format!("the regular expression {pattern:?} is too large: {error}"))
-}
-
-/// One exception, ready to be asked.
-struct Exception {
-    path: PathBuf,
-    line: u64,
-    /// Index of the rule.
-    rule: usize,
-    form: ExceptionForm,
-    /// None for every value.
-    values: Option<Values>,
-}
-
-impl Exception {
-    /// Returns true when it is for this caller.
-    fn is_for(&self, tenant: &str, key: &str) -> bool {
-        let named = |names: &[String], name: &str| names.is_empty() || names.iter().any(|known| known == name);
-        named(&self.form.tenants, tenant) && named(&self.form.keys, key)
-    }
-
-    /// Returns the last day it holds.
-    fn last(&self) -> Day {
-        self.form.expires.plus(GRACE_DAYS)
-    }
-
-    /// Returns true when it is for this value.
-    fn holds(&self, value: &str) -> bool {
-        self.values.as_ref().is_none_or(|values| values.holds(value))
-    }
-}
+use crate::value::decoded;
 
 /// All lists of a policy.
 #[derive(Default)]
@@ -221,9 +62,8 @@ impl Lists {
         let mut lists = Self { by_rule: vec![ByRule::default(); rules.len()], ..Self::default() };
         for list in &forms.allow {
             let subject = format!("allow_lists.{}", list.value.name);
-            let AllowListForm { rules: ids, categories, literals, regexes, sha256, .. } = &list.value;
-            let scope = scope(ids, categories, rules);
-            match Values::new(literals, regexes, sha256) {
+            let scope = list.value.scope(rules);
+            match Values::new(list.value.written()) {
                 Err(reason) => faults.push(list.fault(&subject, reason)),
                 Ok(values) if values.is_empty() => faults.push(list.fault(&subject, NO_VALUES)),
                 Ok(_) if scope.is_empty() => {
@@ -238,15 +78,8 @@ impl Lists {
         for list in &forms.deny {
             let subject = format!("deny_lists.{}", list.value.name);
             let Some(own) = rules.iter().position(|rule| rule.info.id == list.value.id()) else { continue };
-            let DenyListForm { rules: ids, categories, literals, regexes, sha256, .. } = &list.value;
-            let searched = list.value.is_searched();
-            let (literals, regexes) = if searched { (&[][..], &[][..]) } else { (&literals[..], &regexes[..]) };
-            let scope = match searched {
-                // A hash can be compared with what rules find only: with all of that.
-                true => scope(&[], &Category::ALL, rules),
-                false => scope(ids, categories, rules),
-            };
-            match Values::new(literals, regexes, sha256) {
+            let (written, scope) = list.value.compared(rules);
+            match Values::new(written) {
                 Err(reason) => faults.push(list.fault(&subject, reason)),
                 Ok(values) if !values.is_empty() => {
                     scope.into_iter().for_each(|rule| lists.by_rule[rule].deny.push(lists.deny.len()));
@@ -255,26 +88,8 @@ impl Lists {
                 Ok(_) => {}
             }
         }
-        for exception in &forms.exceptions {
-            lists.except(exception, rules, faults);
-        }
+        lists.exceptions = forms.exceptions.iter().filter_map(|exception| Exception::new(exception, rules, faults)).collect();
         lists
-    }
-
-    fn except(&mut self, placed: &Placed<ExceptionForm>, rules: &[Rule], faults: &mut Vec<Fault>) {
-        let form = &placed.value;
-        let subject = format!("exceptions.{}", form.rule);
-        if form.owner.trim().is_empty() || form.reason.trim().is_empty() {
-            faults.push(placed.fault(&subject, "owner and reason must not be empty: somebody has to answer for it"));
-        }
-        // A rule that is disabled needs no exception; one that does not exist was told before.
-        let Some(rule) = rules.iter().position(|rule| rule.info.id == form.rule) else { return };
-        let (literal, regex) = (form.literal.as_slice(), form.regex.as_slice());
-        let values = match Values::new(literal, regex, &[]) {
-            Ok(values) => (!values.is_empty()).then_some(values),
-            Err(reason) => return faults.push(placed.fault(&subject, reason)),
-        };
-        self.exceptions.push(Exception { path: placed.path.to_path_buf(), line: placed.line, rule, form: form.clone(), values });
     }
 
     /// Returns true when some list denies values that the rule finds.
@@ -305,110 +120,14 @@ impl Lists {
 
     /// Returns what is let off for a caller on a day.
     pub(crate) fn allowance(&self, tenant: &str, key: &str, today: Day) -> Allowance {
-        let holds = |exception: &Exception| exception.is_for(tenant, key) && today <= exception.last();
-        let exceptions = self.exceptions.iter().enumerate().filter(|(_, exception)| holds(exception));
-        let (places, expiries): (Vec<usize>, Vec<Day>) = exceptions.map(|(at, exception)| (at, exception.form.expires)).unzip();
-        Allowance::excepting(places, expiries.into_iter().any(|expires| expires < today))
+        let in_force = self.exceptions.iter().enumerate().filter(|(_, exception)| exception.is_in_force(tenant, key, today));
+        let (places, expired): (Vec<usize>, Vec<bool>) = in_force.map(|(at, exception)| (at, exception.is_expired(today))).unzip();
+        Allowance::excepting(places, expired.contains(&true))
     }
 
     /// Lists the exceptions that have expired.
     pub(crate) fn notices(&self, today: Day) -> Vec<Notice> {
-        let expired = self.exceptions.iter().filter(|exception| exception.form.expires < today);
-        let notice = |exception: &Exception| Notice {
-            path: exception.path.clone(),
-            line: exception.line,
-            rule: exception.form.rule.clone(),
-            owner: exception.form.owner.clone(),
-            expired: exception.form.expires,
-            last: exception.last(),
-            holds: today <= exception.last(),
-        };
-        expired.map(notice).collect()
-    }
-}
-
-/// An exception that has expired.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The file it is written in.
-    pub path: PathBuf,
-    /// Its line, from 1.
-    pub line: u64,
-    /// The rule it is from.
-    pub rule: String,
-    /// Who answers for it.
-    pub owner: String,
-    /// The day it expired.
-    pub expired: Day,
-    /// The last day it holds all the same.
-    pub last: Day,
-    /// Whether it still holds.
-    pub holds: bool,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Notice { path, line, rule, owner, expired, last, holds } = self;
-        write!(f, "{}:{line}: the exception from {rule} expired on {expired} ", path.display())?;
-        match holds {
-            true => write!(f, "and holds until {last}; {owner} has to renew or remove it"),
-            false => write!(f, "and does not hold any more; {owner} has to remove it"),
-        }
-    }
-}
-
-const NO_VALUES: &str = "give at least one value under literals, regexes or sha256";
-
-/// The rules that a list is for. An id without a rule was told before.
-fn scope(ids: &[String], categories: &[Category], rules: &[Rule]) -> Vec<usize> {
-    let in_scope = |rule: &Rule| {
-        let info = &rule.info;
-        info.pack != OWN_PACK && (categories.contains(&info.category) || ids.contains(&info.id))
-    };
-    (0..rules.len()).filter(|&rule| in_scope(&rules[rule])).collect()
-}
-
-impl DenyListForm {
-    fn id(&self) -> String {
-        own_id("DENY_LIST", &self.name).unwrap_or_default()
-    }
-
-    /// Whether its literals and expressions are searched in the texts, and not among what some rules find.
-    fn is_searched(&self) -> bool {
-        self.rules.is_empty() && self.categories.is_empty()
-    }
-}
-
-impl Placed<DenyListForm> {
-    /// Makes the list's own rule.
-    pub(crate) fn rule(&self) -> Result<Rule, Fault> {
-        let form = &self.value;
-        let subject = format!("deny_lists.{}", form.name);
-        let id = own_id("DENY_LIST", &form.name).map_err(|reason| self.fault(&subject, reason))?;
-        if form.literals.is_empty() && form.regexes.is_empty() && form.sha256.is_empty() {
-            return Err(self.fault(&subject, NO_VALUES));
-        }
-        if !matches!(form.action, Action::Flag | Action::Redact | Action::Block) {
-            return Err(self.fault(&subject, "action must be flag, redact or block"));
-        }
-        if form.literals.iter().any(|literal| literal.trim().is_empty()) {
-            return Err(self.fault(&subject, "a literal is empty"));
-        }
-        let searched = form.is_searched();
-        let written = |list: &[String]| if searched { list.to_vec() } else { vec![] };
-        let own = Own {
-            id,
-            title: format!("Deny list {}", form.name),
-            category: form.category,
-            severity: form.severity,
-            why: "it is named in the policy's deny list",
-            tags: vec![],
-            directions: Direction::ALL.to_vec(),
-            literals: written(&form.literals),
-            patterns: written(&form.regexes),
-            insensitive: true,
-        };
-        Ok(own.rule(self.path.to_path_buf(), self.line))
+        self.exceptions.iter().filter(|exception| exception.is_expired(today)).map(|exception| exception.notice(today)).collect()
     }
 }
 
@@ -416,8 +135,10 @@ impl Placed<DenyListForm> {
 mod tests {
     use std::sync::Arc;
 
+    use sha2::{Digest, Sha256};
+
     use super::*;
-    use crate::model::Role;
+    use crate::model::{Action, Direction, Role};
     use crate::{Policy, StreamScreen, Text};
 
     const PACK: &str = r#"
