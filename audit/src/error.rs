@@ -40,6 +40,14 @@ pub enum AuditError {
         /// What was found.
         cause: String,
     },
+    /// The key of the prompts' fingerprints cannot be read or made.
+    #[error("audit fingerprint key {}: {cause}; put the right file back, or move it away to have a new key made", path.display())]
+    FingerprintKey {
+        /// The key's file.
+        path: PathBuf,
+        /// What was found.
+        cause: String,
+    },
     /// The file is a database of some other program.
     #[error("audit store {}: is a database, but no audit store of this gateway; name another path", path.display())]
     Foreign {
@@ -159,6 +167,7 @@ impl AuditError {
             Self::Locked { .. } => "locked",
             Self::Newer { .. } => "newer_schema",
             Self::SigningKey { .. } => "signing_key",
+            Self::FingerprintKey { .. } => "fingerprint_key",
             Self::Older { .. } => "older_schema",
             Self::Foreign { .. } => "foreign_file",
             Self::Corrupt { .. } => "corrupt",

@@ -53,6 +53,12 @@ pub struct Event {
     /// Address of the peer, as the gateway saw it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub client_addr: String,
+    /// What the client calls the session this request belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session_id: String,
+    /// Keyed fingerprint of the prompt's texts (`Fingerprint`): equal for equal prompts of this store.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prompt_hash: String,
     /// Path of the request.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub route: String,
@@ -270,6 +276,8 @@ impl Event {
             tenant: decision.tenant.clone(),
             key_id: decision.key_id.clone(),
             client_addr: decision.client_addr.clone(),
+            session_id: decision.session_id.clone(),
+            prompt_hash: decision.prompt_hash.clone(),
             route: decision.route.clone(),
             model: decision.model.clone(),
             upstream: decision.upstream.clone(),
@@ -307,6 +315,8 @@ impl Event {
             &mut self.tenant,
             &mut self.key_id,
             &mut self.client_addr,
+            &mut self.session_id,
+            &mut self.prompt_hash,
             &mut self.route,
             &mut self.model,
             &mut self.upstream,

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod export;
 mod file;
+mod fingerprint;
 mod line;
 mod meta;
 mod meter;
@@ -38,6 +39,7 @@ pub use event::{
     SCHEMA_VERSION, SPANS_MAX, Span,
 };
 pub use export::{Bound, Exported, Range, export, verify_export};
+pub use fingerprint::Fingerprint;
 pub use line::format_line;
 pub use meter::StoreStats;
 pub use proof::{Against, Verified, verify_store};

@@ -16,7 +16,7 @@ use crate::disk::Disk;
 use crate::meter::Meter;
 use crate::row::Row;
 use crate::writer::{self, Message, Pending};
-use crate::{AuditError, Event, Fault, PublicKey, Retention, StoreStats};
+use crate::{AuditError, Event, Fault, Fingerprint, PublicKey, Retention, StoreStats};
 
 /// How a store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,7 @@ struct Inner {
     path: PathBuf,
     store_id: String,
     public_key: Option<PublicKey>,
+    fingerprint: Fingerprint,
     sender: SyncSender<Message>,
     queue_bytes_max: usize,
     meter: Arc<Meter>,
@@ -105,20 +106,26 @@ impl Store {
     /// Blocks on the disk: call it before serving.
     ///
     /// # Errors
-    /// `Locked`, `Newer`, `Foreign`, `Corrupt`, `SigningKey` or `Open`, each with the path and what to do.
+    /// `Locked`, `Newer`, `Foreign`, `Corrupt`, `SigningKey`, `FingerprintKey` or `Open`, each with the path and what to do.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, AuditError> {
         let meter = Arc::new(Meter::default());
         let disk = Disk::open(path, &options, &meter)?;
         let (path, store_id, public_key) = (disk.path().to_path_buf(), disk.store_id().to_owned(), disk.public_key());
+        let fingerprint = Fingerprint::load_or_make(&path)?;
         let (sender, receiver) = sync_channel(options.queue_events_max);
         let thread_meter = Arc::clone(&meter);
         let writer = std::thread::Builder::new()
             .name("audit-writer".into())
             .spawn(move || writer::run(&receiver, &thread_meter, disk))
             .map_err(|error| AuditError::open_io(&path, &error))?;
-        let inner =
-            Inner { path, store_id, public_key, sender, queue_bytes_max: options.queue_bytes_max, meter, writer: Mutex::new(Some(writer)) };
+        let (queue_bytes_max, writer) = (options.queue_bytes_max, Mutex::new(Some(writer)));
+        let inner = Inner { path, store_id, public_key, fingerprint, sender, queue_bytes_max, meter, writer };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The key of this store's fingerprints.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.inner.fingerprint
     }
 
     /// Hands an event to the writer. Never blocks. The event is written whether or not the returned future is awaited or kept.

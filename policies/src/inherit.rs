@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::address::ClientAddress;
 use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
 use crate::error::{Fault, PolicyError};
@@ -111,6 +112,7 @@ pub(crate) struct Settings {
     pub unscreenable: Vec<Unscreenable>,
     pub on_decoding_budget: Action,
     pub store_redacted_text: bool,
+    pub client_address: ClientAddress,
     pub tests: Vec<Placed<TestForm>>,
 }
 
@@ -141,6 +143,7 @@ impl Settings {
             unscreenable: Vec::new(),
             on_decoding_budget: Action::Flag,
             store_redacted_text: false,
+            client_address: ClientAddress::Full,
             tests: Vec::new(),
         };
         for source in sources {
@@ -177,6 +180,7 @@ impl Settings {
         replace(&mut self.unscreenable, form.unscreenable.clone());
         replace(&mut self.on_decoding_budget, form.on_decoding_budget.map(Action::from));
         replace(&mut self.store_redacted_text, form.store_redacted_text);
+        replace(&mut self.client_address, form.client_address);
         self.tests.extend(form.tests.iter().map(|test| source.placed(test)));
     }
 }

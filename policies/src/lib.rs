@@ -1,5 +1,6 @@
 //! Rules over prompts and answers: text in, findings and a decision out. No clock, no network, no async.
 
+mod address;
 mod allowance;
 mod announce;
 mod automaton;
@@ -55,6 +56,7 @@ mod value;
 mod view;
 mod words;
 
+pub use address::ClientAddress;
 pub use allowance::Allowance;
 pub use corpus::BENIGN;
 pub use coverage::{CoverageLimit, DECODING_BUDGET, Screened};

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
+use crate::address::ClientAddress;
 use crate::allowance::Allowance;
 use crate::choice::{Cases, ChoiceForm};
 use crate::coverage::{self, CoverageLimit, Screened};
@@ -235,6 +236,12 @@ impl Policy {
     #[must_use]
     pub fn stores_redacted_text(&self) -> bool {
         self.settings.store_redacted_text
+    }
+
+    /// Returns how much of a client's address is kept in the record.
+    #[must_use]
+    pub fn client_address(&self) -> ClientAddress {
+        self.settings.client_address
     }
 
     /// Returns whether content that rules cannot read may pass.

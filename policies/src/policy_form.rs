@@ -8,6 +8,7 @@ use serde::de::{IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use crate::address::ClientAddress;
 use crate::canary::CanaryForm;
 use crate::choice::ChoiceForm;
 use crate::coverage::OnLimit;
@@ -49,6 +50,7 @@ pub(crate) struct PolicyForm {
     pub unscreenable: Option<Vec<Unscreenable>>,
     pub on_decoding_budget: Option<OnLimit>,
     pub store_redacted_text: Option<bool>,
+    pub client_address: Option<ClientAddress>,
     #[serde(default)]
     pub tests: Vec<Spanned<TestForm>>,
 }

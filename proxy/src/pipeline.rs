@@ -75,6 +75,7 @@ struct Decided {
 pub async fn run(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str) -> Result<(), Halt> {
     let head = edge::read_head(session.req_header(), session.is_http2(), &gate.limits)?;
     ledger.route(head.route.name());
+    ledger.session(session.req_header());
     let caller = authenticate(gate, session, ledger, head.route)?;
     let permit = caller.limits.take()?;
     if head.route == Route::Models {
@@ -110,6 +111,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     upstream.name.clone_into(&mut ledger.event.upstream);
     let text_bytes = parsed.text_bytes() as u64;
     ledger.event.text_bytes = Some(text_bytes);
+    ledger.fingerprint(&parsed.leaves);
     let texts: Vec<Text<'_>> = parsed.leaves.iter().chain(parsed.joined.iter().map(|joined| &joined.leaf)).map(text).collect();
     let today = notices::today();
     notices::tell(gate, today);

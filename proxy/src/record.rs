@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pingora::http::RequestHeader;
 use portcullis_audit::{
     Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, Mode as AuditMode, SPANS_MAX,
     Severity as AuditSeverity, Span, Store, TokensSource,
 };
 use portcullis_policies::{Action, CoverageLimit, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
 
+use crate::dialect::leaves::Leaf;
 use crate::metrics::{Metrics, Stage};
 use crate::reply::No;
 use crate::rollout::Tally;
@@ -27,6 +29,11 @@ pub struct Tokens {
     /// Whether the upstream said so.
     pub measured: bool,
 }
+
+/// Names the session a request belongs to; it goes into the record and no further.
+const SESSION_HEADER: &str = "x-session-id";
+/// Longest name of a session that is kept, in bytes; longer ones are none.
+const SESSION_BYTES_MAX: usize = 128;
 
 /// The page.
 pub struct Ledger {
@@ -67,6 +74,20 @@ impl Ledger {
         route.clone_into(&mut self.event.route);
     }
 
+    /// Notes what the client calls its session.
+    pub fn session(&mut self, head: &RequestHeader) {
+        let given = head.headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
+        if let Some(id) = given.filter(|id| id.len() <= SESSION_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic())) {
+            id.clone_into(&mut self.event.session_id);
+        }
+    }
+
+    /// Notes the fingerprint of the prompt.
+    pub fn fingerprint(&mut self, leaves: &[Leaf]) {
+        let texts = leaves.iter().map(|leaf| (leaf.role.as_str(), leaf.text.as_str()));
+        self.event.prompt_hash = self.store.fingerprint().of(texts);
+    }
+
     /// Notes the policy in force.
     pub fn policy(&mut self, policy: &Policy) {
         policy.name().clone_into(&mut self.event.policy);
@@ -75,6 +96,7 @@ impl Ledger {
             Mode::Enforce => AuditMode::Enforce,
             Mode::Monitor => AuditMode::Monitor,
         });
+        self.event.client_addr = policy.client_address().kept(&self.event.client_addr);
     }
 
     /// Notes where the decision is counted for its version of the policy.

@@ -45,6 +45,29 @@ async fn a_forwarded_request_leaves_one_decision_and_one_completion() {
 }
 
 #[tokio::test]
+async fn a_prompt_is_known_by_its_fingerprint_and_a_session_by_its_name() {
+    let backend = Backend::start().await;
+    let policy = "name: harness\npacks: []\nclient_address: network\n";
+    let gateway = Setup::before(&backend).policy(policy).start().await;
+    let mut prints = Vec::new();
+    for (text, session) in [("one", "x-session-id: s-1"), ("one", "x-session-id: two words"), ("two", "x-session-id: s-1")] {
+        let answer = gateway.exchange(&Request::chat(gateway.key(), &canned::chat(text)).line(session)).await;
+        let (decision, completion) = gateway.trail().whole(answer.head.request_id()).await;
+        assert_eq!(decision.session_id, if session.ends_with("s-1") { "s-1" } else { "" });
+        assert_eq!((&decision.session_id, &decision.prompt_hash), (&completion.session_id, &completion.prompt_hash));
+        assert_eq!(decision.client_addr, "127.0.0.0/24");
+        assert_eq!(backend.last_request().header("x-session-id"), None, "the name of a session is not sent on");
+        prints.push(decision.prompt_hash);
+    }
+    assert!(prints[0] == prints[1] && prints[0] != prints[2] && prints[0].len() == 64, "{prints:?}");
+    let known = portcullis_audit::Fingerprint::load(&gateway.store()).expect("the key lies beside the store");
+    assert_eq!(known.of([("user", "one")]), prints[0]);
+    let stranger = gateway.exchange(&Request::chat(&Key::named("stranger"), &canned::chat("hi"))).await;
+    let events = gateway.trail().of(stranger.head.request_id());
+    assert!(events[0].client_addr.starts_with("127.0.0.1:") && events[0].prompt_hash.is_empty());
+}
+
+#[tokio::test]
 async fn each_refusal_leaves_exactly_one_event_of_its_kind() {
     let backend = Backend::start().await;
     let keys =

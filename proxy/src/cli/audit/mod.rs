@@ -2,6 +2,7 @@
 
 mod erase;
 mod export;
+mod fingerprint;
 mod key;
 mod tail;
 mod verify;
@@ -28,6 +29,8 @@ enum Command {
     Export(export::Export),
     /// Destroy the keys of stored texts: the texts can never be read again, the events and their chain stay
     Erase(erase::Erase),
+    /// Print the fingerprint of a request on standard input, to look for it in the trail's `prompt_hash`
+    Fingerprint(fingerprint::Print),
     /// Print the public key whose signatures the checkpoints bear
     Key(key::Key),
 }
@@ -39,6 +42,7 @@ impl Audit {
             Command::Verify(command) => return command.run(),
             Command::Export(command) => command.run()?,
             Command::Erase(command) => command.run()?,
+            Command::Fingerprint(command) => command.run()?,
             Command::Key(command) => command.run()?,
         }
         Ok(ExitCode::SUCCESS)
