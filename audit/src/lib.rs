@@ -12,6 +12,7 @@ mod meter;
 mod reader;
 mod recover;
 mod schema;
+pub mod ship;
 mod store;
 mod words;
 mod writer;
@@ -23,6 +24,6 @@ pub use event::{
 };
 pub use line::format_line;
 pub use meter::StoreStats;
-pub use reader::{Filter, READ_EVENTS_MAX, Reader, StoredEvent};
+pub use reader::{Backlog, Filter, READ_EVENTS_MAX, Reader, StoredEvent};
 pub use store::{Commit, OnCorrupt, Receipt, Store, StoreOptions};
 pub use words::{Decision, Direction, Kind, Mode, Severity, TokensSource};
