@@ -317,19 +317,20 @@ async fn d6_a_table_that_changes_is_told_and_healed_without_a_restart() {
     for (breaks, heals) in [
         ("ADD COLUMN must_be_given String", "DROP COLUMN must_be_given"),
         ("DROP COLUMN bytes_in", "ADD COLUMN bytes_in Nullable(UInt64)"),
-        ("MODIFY COLUMN screened_bytes String", "DROP COLUMN screened_bytes"),
+        ("MODIFY COLUMN screened_bytes Nullable(String)", "MODIFY COLUMN screened_bytes Nullable(UInt64)"),
     ] {
         if breaks.contains("bytes_in") {
             server.query("DROP TABLE portcullis.usage_hourly_fill").await;
         }
         alter(breaks).await;
+        if breaks.starts_with("ADD") {
+            // ClickHouse itself fills such a column; the client refuses it as soon as it looks at the table again.
+            server.fault("kind=error&status=500&code=241", 1, "INSERT").await;
+        }
         place.record(5);
         let message = degraded(&shipper, "schema_drift").await;
         assert!(message.contains("DEFAULT"), "{message}");
         alter(heals).await;
-        if heals == "DROP COLUMN screened_bytes" {
-            alter("ADD COLUMN screened_bytes Nullable(UInt64)").await;
-        }
         place.delivered(&server, &shipper).await;
     }
     server.query("RENAME TABLE portcullis.events TO portcullis.away").await;
