@@ -3,12 +3,15 @@
 //! Unknown keys are errors, with file and line. Relative paths are relative to the file. Secrets come from the environment: the
 //! file names the variable.
 
+pub mod clickhouse;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use portcullis_audit::ship::ShipOptions;
 use portcullis_guard_model::Script;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -192,6 +195,8 @@ struct AuditFile {
     path: PathBuf,
     #[serde(default)]
     durability: Durability,
+    #[serde(default)]
+    clickhouse: Option<clickhouse::ClickHouseFile>,
 }
 
 /// When the decision's record has to be durable.
@@ -401,6 +406,8 @@ pub struct Settings {
     pub audit_path: PathBuf,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// Where the events are delivered to.
+    pub clickhouse: Option<ShipOptions>,
     /// What is remembered of conversations.
     pub vault: VaultLimits,
     /// Filter for the log, in `tracing` syntax.
@@ -482,6 +489,7 @@ impl ConfigFile {
             timeouts: self.timeouts,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
+            clickhouse: self.audit.clickhouse.map(|clickhouse| clickhouse.settings(base)).transpose()?,
             vault: self.vault,
             log: self.log,
             threads: self.threads.filter(|&n| n > 0),

@@ -1,4 +1,4 @@
-//! `portcullis audit`: reading the audit trail.
+//! `portcullis audit`: reading the audit trail, and the tables it is delivered to.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(300);
 /// Events read at once.
 const PAGE: usize = 1000;
 
-/// Read the audit trail.
+/// Read the audit trail, and prepare ClickHouse for it.
 #[derive(Debug, clap::Args)]
 pub struct Audit {
     #[command(subcommand)]
@@ -25,6 +25,8 @@ pub struct Audit {
 enum Command {
     /// Print the newest events, one line each; works while the gateway runs
     Tail(Tail),
+    /// Make the tables in ClickHouse, or bring them to the version of this gateway
+    Migrate(super::migrate::Migrate),
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,8 +59,10 @@ struct Tail {
 
 impl Audit {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Command::Tail(tail) = self.command;
-        tail.run()?;
+        match self.command {
+            Command::Tail(tail) => tail.run()?,
+            Command::Migrate(migrate) => migrate.run()?,
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

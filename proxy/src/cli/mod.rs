@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod key;
+mod migrate;
 mod policy;
 mod scan;
 mod serve;
@@ -32,7 +33,7 @@ enum Command {
     Policy(policy::Policy),
     /// Make, list and revoke the keys of callers
     Key(key::Key),
-    /// Read the audit trail
+    /// Read the audit trail, and prepare ClickHouse for it
     Audit(audit::Audit),
 }
 
