@@ -2,9 +2,9 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use harness::{ClickHouse, eventually};
+use harness::{ClickHouse, eventually, resident_bytes, within};
 use portcullis_audit::ship::{Layout, ShipOptions, ShipStats, Shipper, migrate, quarantine};
 use portcullis_audit::{Decision, Direction, Event, FindingRecord, Kind, Reader, Severity, Store, StoreOptions};
 
@@ -525,4 +525,77 @@ async fn what_is_left_is_delivered_when_the_shipper_is_told_to_stop() {
     place.record(10);
     tokio::task::block_in_place(|| shipper.stop());
     assert_eq!(server.query(COUNT).await, "12\t12");
+}
+
+/// Prints what a backlog costs to drain; `PORTCULLIS_BACKLOG` sets its size.
+#[tokio::test(flavor = "multi_thread")]
+async fn k10_a_backlog_is_drained_in_bounded_memory() {
+    let events: usize = std::env::var("PORTCULLIS_BACKLOG").ok().and_then(|count| count.parse().ok()).unwrap_or(20_000);
+    let server = ClickHouse::start().await;
+    let place = Place::new(&server, 0).await;
+    let recorded = fill(&place, events);
+    let before = resident_bytes(std::process::id());
+    let began = Instant::now();
+    let shipper = place.ship();
+    let mut most = before;
+    within(Duration::from_secs(3600), "the backlog to be drained", async {
+        while shipper.stats().backlog > 0 || shipper.stats().batches == 0 {
+            most = most.max(resident_bytes(std::process::id()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let drained = began.elapsed();
+    place.delivered(&server, &shipper).await;
+    let rate = |took: Duration| events as f64 / took.as_secs_f64();
+    let grown = most.saturating_sub(before) >> 20;
+    println!("{events} events: recorded {:.0}/s, delivered {:.0}/s, memory +{grown} MiB", rate(recorded), rate(drained));
+    assert!(grown < 256, "{grown} MiB more while draining");
+
+    if events >= 100_000 {
+        for sql in [
+            "SELECT tenant, count() FROM portcullis.events GROUP BY tenant",
+            "SELECT tenant, count() FROM portcullis.events_read GROUP BY tenant",
+            "SELECT tenant, count() FROM (SELECT * FROM portcullis.events LIMIT 1 BY event_id) GROUP BY tenant",
+            "SELECT tenant, uniqExact(event_id) FROM portcullis.events GROUP BY tenant",
+        ] {
+            server.query(sql).await;
+            let began = Instant::now();
+            server.query(sql).await;
+            println!("{:8.1} ms  {sql}", began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+}
+
+/// Records as a gateway does: a decision with a finding and its completion, of ten tenants. Returns how long it took.
+fn fill(place: &Place, events: usize) -> Duration {
+    const WAITING_MAX: usize = 20_000;
+    let began = Instant::now();
+    for n in 0..events / 2 {
+        let finding = FindingRecord {
+            rule: "EMAIL_ADDRESS".into(),
+            category: "pii".into(),
+            severity: Severity::Medium,
+            direction: Direction::Request,
+            action: Decision::Redact,
+            count: 1,
+            spans: Vec::new(),
+        };
+        let decision = Event {
+            tenant: format!("tenant-{}", n % 10),
+            decision: Some(Decision::Redact),
+            findings: vec![finding],
+            bytes_in: Some(1000),
+            redacted_prompt: Some("Write to <EMAIL_ADDRESS> about the invoice, please. ".repeat(10)),
+            ..event("load")
+        };
+        let completion = Event { outcome: "ok".into(), tokens_out: Some(200), ..Event::completion_of(&decision) };
+        place.put(decision);
+        place.put(completion);
+        while place.store.stats().queued > WAITING_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    place.settle();
+    began.elapsed()
 }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::error::{Refusal, ShipError};
 use crate::StoredEvent;
+use crate::file::BUSY_WAIT;
 
 /// "PtcS" in ASCII.
 const APPLICATION_ID: i64 = 0x5074_6353;
@@ -143,6 +144,7 @@ impl Ledger {
 /// A connection to the notes, with their tables. The inner error: it is not a file of ours.
 fn prepared(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_WAIT)?;
     let number = |connection: &Connection, pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && number(&connection, "application_id")? != APPLICATION_ID {

@@ -132,10 +132,11 @@ impl Drop for Inner {
     }
 }
 
-/// The rows of the store at `store` that ClickHouse would not take, by number, at most `limit`.
+/// The rows of the store at `store` that ClickHouse would not take, by number, at most `limit`; works while the gateway runs.
 ///
 /// # Errors
-/// `Ledger`.
+/// `Store` where there is no store, `Ledger`.
 pub fn quarantine(store: &Path, limit: u32) -> Result<Vec<Quarantined>, ShipError> {
+    crate::Reader::open(store)?;
     ledger::Ledger::open(store)?.quarantine_rows(limit)
 }

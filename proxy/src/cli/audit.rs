@@ -27,6 +27,8 @@ enum Command {
     Tail(Tail),
     /// Make the tables in ClickHouse, or bring them to the version of this gateway
     Migrate(super::migrate::Migrate),
+    /// Print the events that ClickHouse would not take, each with the reason
+    Quarantine(super::quarantine::Quarantine),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,6 +64,7 @@ impl Audit {
         match self.command {
             Command::Tail(tail) => tail.run()?,
             Command::Migrate(migrate) => migrate.run()?,
+            Command::Quarantine(quarantine) => quarantine.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,7 @@ mod check;
 mod key;
 mod migrate;
 mod policy;
+mod quarantine;
 mod scan;
 mod serve;
 mod texts;
