@@ -118,6 +118,8 @@ fn python() -> PathBuf {
 }
 
 async fn launch(folder: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
+    let log = folder.join("server.log");
+    let errors = std::fs::File::create(&log).expect("a log file");
     let mut child = Command::new(python())
         .arg(repository().join("tests/clickhouse/server.py"))
         .arg("--path")
@@ -126,13 +128,16 @@ async fn launch(folder: &Path, port: u16, options: &[String]) -> (Child, SocketA
         .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(errors)
         .kill_on_drop(true)
         .spawn()
         .expect("Python starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a piped stdout")).lines();
     let line = within(START_MAX, "the ClickHouse server's first line", lines.next_line()).await.expect("a readable stdout");
-    let line = line.expect("tests/clickhouse/server.py ended at its start; its reason stands above");
+    let line = line.unwrap_or_else(|| {
+        let reason = std::fs::read_to_string(&log).unwrap_or_default();
+        panic!("tests/clickhouse/server.py ended at its start:\n{reason}")
+    });
     let told: Value = serde_json::from_str(&line).expect("JSON on its first line");
     let address: SocketAddr = told["address"].as_str().and_then(|text| text.parse().ok()).expect("an address");
     assert_eq!(address.ip(), Ipv4Addr::LOCALHOST);

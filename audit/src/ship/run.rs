@@ -287,3 +287,44 @@ impl Drop for MarkEnded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{allowed, open, place};
+
+    #[test]
+    fn a_store_that_was_put_back_or_begun_anew_is_delivered_from_its_first_event() {
+        let (_folder, path) = place();
+        let store = open(&path);
+        for id in ["a", "b", "c"] {
+            store.record(allowed(id)).wait().unwrap();
+        }
+        let reader = Reader::open(&path).unwrap();
+        let ledger = Ledger::open(&path).unwrap();
+        let first = begin(&reader, &ledger).unwrap();
+        assert_eq!((first.delivered_seq, begin(&reader, &ledger).unwrap().store_id), (0, first.store_id.clone()), "nothing delivered yet");
+
+        let second = reader.events_after(1, 1).unwrap().remove(0);
+        ledger.delivered(2, &second.event.event_id).unwrap();
+        let same = begin(&reader, &ledger).unwrap();
+        assert_eq!((same.delivered_seq, &same.store_id), (2, &first.store_id));
+
+        for (seq, event_id) in [(2, "of another store"), (9, "past the end of a copy")] {
+            ledger.delivered(seq, event_id).unwrap();
+            let anew = begin(&reader, &ledger).unwrap();
+            assert!(anew.delivered_seq == 0 && anew.store_id != first.store_id, "{event_id}");
+        }
+    }
+
+    #[test]
+    fn a_size_of_batches_that_cannot_be_is_refused() {
+        let (_folder, path) = place();
+        let _store = open(&path);
+        for batch_events in [0, BATCH_EVENTS_MAX + 1] {
+            let (_stop, stopped) = watch::channel(false);
+            let options = ShipOptions { batch_events, ..ShipOptions::new("http://127.0.0.1:1") };
+            assert!(matches!(Run::new(&path, options, Arc::default(), stopped), Err(ShipError::Options(_))));
+        }
+    }
+}
