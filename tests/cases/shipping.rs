@@ -508,7 +508,7 @@ async fn d11_any_text_comes_back_as_it_was() {
         .map(|stored| {
             let event = &stored.event;
             let prompt = event.redacted_prompt.as_deref().unwrap_or_default();
-            [&event.tenant, &event.model, prompt, &stored.body].map(|text| hex::encode_upper(text)).join("\t")
+            [&event.tenant, &event.model, prompt, &stored.body].map(hex::encode_upper).join("\t")
         })
         .collect();
     let got: Vec<&str> = answer.lines().collect();
