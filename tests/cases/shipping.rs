@@ -454,6 +454,26 @@ async fn d10_a_wrong_password_and_a_read_only_user_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn d10_a_server_in_another_time_zone_has_the_same_moments() {
+    let server = ClickHouse::in_time_zone("Asia/Kolkata").await;
+    assert_eq!(server.query("SELECT timezone()").await, "Asia/Kolkata");
+    let place = Place::new(&server, 0).await;
+    let mut given = event("zone");
+    given.stamp(given.time_us / 3_600_000_000 * 3_600_000_000 + 1);
+    place.put(given.clone());
+    place.settle();
+    let shipper = place.ship();
+    place.delivered(&server, &shipper).await;
+    let row =
+        format!("SELECT toString(ts), toUnixTimestamp64Micro(ts) FROM portcullis.events_read WHERE request_id = '{}'", given.request_id);
+    let shown = given.time.replace('T', " ").replace('Z', "");
+    assert_eq!(server.query(&row).await, format!("{shown}\t{}", given.time_us));
+    let hour = given.time_us / 1_000_000 / 3600 * 3600;
+    let hours = format!("SELECT count() > 0 FROM portcullis.usage_hourly WHERE toUnixTimestamp(hour) = {hour}");
+    assert_eq!(server.query(&hours).await, "1", "hours begin with those of UTC");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn d10_a_certificate_must_be_known_and_in_date() {
     let folder = tempfile::tempdir().expect("a folder");
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));

@@ -24,6 +24,7 @@ const START_MAX: Duration = Duration::from_secs(60);
 pub struct ClickHouse {
     folder: TempDir,
     options: Vec<String>,
+    zone: String,
     tls: bool,
     child: Child,
     address: SocketAddr,
@@ -45,11 +46,20 @@ impl ClickHouse {
         Self::with(&["--certificate", &certificate.to_string_lossy(), "--key", &key.to_string_lossy()]).await
     }
 
+    /// Starts one whose clock shows another time of day.
+    pub async fn in_time_zone(zone: &str) -> Self {
+        Self::with_zone(&[], zone).await
+    }
+
     async fn with(options: &[&str]) -> Self {
+        Self::with_zone(options, "UTC").await
+    }
+
+    async fn with_zone(options: &[&str], zone: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("clickhouse-").tempdir().expect("a temporary folder");
         let options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let (child, address) = launch(folder.path(), 0, &options).await;
-        Self { tls: options.iter().any(|option| option == "--certificate"), folder, options, child, address }
+        let (child, address) = launch(folder.path(), 0, &options, zone).await;
+        Self { tls: options.iter().any(|option| option == "--certificate"), folder, options, zone: zone.to_owned(), child, address }
     }
 
     /// Where it listens.
@@ -85,8 +95,8 @@ impl ClickHouse {
     async fn ask(&self, method: &str, target: &str, body: &str) -> (u16, String) {
         let mut request = Request::new(method, target).line(&format!("content-length: {}", body.len()));
         // The one user it may know, as the tests write it.
-        if let [_, user, _, password] = self.options.as_slice()
-            && !self.tls
+        if let [user_option, user, _, password] = self.options.as_slice()
+            && user_option == "--user"
         {
             request = request.line(&format!("X-ClickHouse-User: {user}")).line(&format!("X-ClickHouse-Key: {password}"));
         }
@@ -101,7 +111,7 @@ impl ClickHouse {
 
     /// Starts it again at the same address with the same data.
     pub async fn restart(&mut self) {
-        let (child, address) = launch(self.folder.path(), self.address.port(), &self.options).await;
+        let (child, address) = launch(self.folder.path(), self.address.port(), &self.options, &self.zone).await;
         (self.child, self.address) = (child, address);
     }
 }
@@ -117,7 +127,7 @@ fn python() -> PathBuf {
     found.expect("no ClickHouse engine in target/clickhouse-venv: run `make test`, or `tests/clickhouse/setup.sh` once")
 }
 
-async fn launch(folder: &Path, port: u16, options: &[String]) -> (Child, SocketAddr) {
+async fn launch(folder: &Path, port: u16, options: &[String], zone: &str) -> (Child, SocketAddr) {
     let log = folder.join("server.log");
     let errors = std::fs::File::create(&log).expect("a log file");
     let mut child = Command::new(python())
@@ -126,6 +136,7 @@ async fn launch(folder: &Path, port: u16, options: &[String]) -> (Child, SocketA
         .arg(folder.join("data"))
         .args(["--port", &port.to_string()])
         .args(options)
+        .env("TZ", zone)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(errors)
