@@ -14,8 +14,9 @@ build:           ## the release binary, target/release/portcullis
 setup-test:
 	@deploy/setup.sh test
 	@tests/sdk/setup.sh
+	@tests/clickhouse/setup.sh
 
-test: setup-test ## every test: units, properties, whole system, the OpenAI SDK
+test: setup-test ## every test: units, properties, whole system, the OpenAI SDK, ClickHouse
 	cargo build --locked --workspace
 	cargo nextest run --locked --workspace
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing needs on Debian or Ubuntu, or says what to type.
 #   deploy/setup.sh build    a C compiler and cmake (for the zlib-ng inside pingora)
-#   deploy/setup.sh test     that, and python3-venv (for the OpenAI SDK in the tests), and cargo-nextest
+#   deploy/setup.sh test     that, and python3-venv (for the OpenAI SDK and the ClickHouse engine in the tests), and cargo-nextest
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -41,6 +41,15 @@ pub struct Filter {
     pub request_id: Option<String>,
 }
 
+/// What somebody who passes events on has still before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// The number of the newest event; 0 in an empty store.
+    pub newest_seq: i64,
+    /// The moment of the first event not yet passed on, microseconds since 1970; absent where there is none.
+    pub oldest_us: Option<i64>,
+}
+
 /// A read-only view of a store.
 #[derive(Debug)]
 pub struct Reader {
@@ -141,6 +150,17 @@ impl Reader {
         self.find(Some(seq), limit, &Filter::default())
     }
 
+    /// Returns what stands after number `seq`: what somebody who passed on all up to it has still to pass on.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub fn backlog(&self, seq: i64) -> Result<Backlog, AuditError> {
+        let sql = "SELECT coalesce(max(seq), 0), (SELECT ts_us FROM events WHERE seq > ?1 ORDER BY seq LIMIT 1) FROM events";
+        let read =
+            || self.connection.prepare_cached(sql)?.query_row([seq], |row| Ok(Backlog { newest_seq: row.get(0)?, oldest_us: row.get(1)? }));
+        read().map_err(|error| AuditError::read(&self.path, &error))
+    }
+
     /// Returns how many events the store has. Reads a whole index: for reports, not for every second.
     ///
     /// # Errors
@@ -212,6 +232,8 @@ mod tests {
         assert_eq!(seqs(None, 9, &Filter { request_id: Some("' OR 1=1 --".into()), ..all }), [0_i64; 0]);
         assert_eq!(reader.events_after(3, 9).unwrap().iter().map(|stored| stored.seq).collect::<Vec<_>>(), [4, 5]);
         assert_eq!(reader.count().unwrap(), 5);
+        assert_eq!(reader.backlog(0).unwrap(), Backlog { newest_seq: 5, oldest_us: Some(first.time_us) });
+        assert_eq!(reader.backlog(5).unwrap(), Backlog { newest_seq: 5, oldest_us: None });
     }
 
     #[test]

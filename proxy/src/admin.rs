@@ -11,12 +11,16 @@ use pingora::server::ShutdownWatch;
 use serde_json::json;
 use tokio::time::timeout;
 
+use portcullis_audit::ship::Shipper;
+
 use crate::gate::Gate;
 
 /// Serves `/healthz`, `/readyz` and `/metrics`.
 pub struct Admin {
     /// The gate it tells about.
     pub gate: Arc<Gate>,
+    /// The delivery to ClickHouse, if there is one.
+    pub shipper: Option<Shipper>,
 }
 
 #[async_trait]
@@ -28,7 +32,7 @@ impl HttpServerApp for Admin {
         }
         let stopping = *shutdown.borrow();
         let (status, content_type, body) = match (session.req_header().method.as_str(), session.req_header().raw_path()) {
-            ("GET", b"/healthz") => (200, "text/plain", b"ok\n".to_vec()),
+            ("GET", b"/healthz") => (200, "text/plain", self.health()),
             ("GET", b"/readyz") => self.ready(stopping),
             ("GET", b"/metrics") => (200, "text/plain; version=0.0.4", self.metrics()),
             _ => (404, "text/plain", b"there are /healthz, /readyz and /metrics\n".to_vec()),
@@ -43,20 +47,41 @@ impl HttpServerApp for Admin {
 }
 
 impl Admin {
+    /// Alive in any case; `degraded` says that something beside the requests does not work, and what.
+    fn health(&self) -> Vec<u8> {
+        match self.shipper.as_ref().and_then(|shipper| shipper.stats().degraded) {
+            None => b"ok\n".to_vec(),
+            Some(degraded) => format!("degraded: clickhouse: {}\n", degraded.class).into_bytes(),
+        }
+    }
+
     /// Ready while not stopping and while decisions can be made durable. An upstream that is down is told, but is no reason to take
-    /// the gateway out of service: the others go on, and so do the refusals.
+    /// the gateway out of service: the others go on, and so do the refusals. Nor is ClickHouse: events wait for it in the store.
     fn ready(&self, stopping: bool) -> (u16, &'static str, Vec<u8>) {
         let audit = self.gate.store.stats().healthy;
         let upstreams: serde_json::Map<String, serde_json::Value> =
             self.gate.upstreams.iter().map(|upstream| (upstream.name.clone(), json!(state(upstream.is_up())))).collect();
         let ready = audit && !stopping;
-        let body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
+        let mut body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
+        if let Some(shipper) = &self.shipper {
+            let stats = shipper.stats();
+            let lag = stats.lag(jiff::Timestamp::now().as_microsecond()).as_secs_f64();
+            body["clickhouse"] = json!({"state": "ok", "backlog_events": stats.backlog, "lag_seconds": lag});
+            if let Some(degraded) = stats.degraded {
+                body["clickhouse"]["state"] = json!("degraded");
+                body["clickhouse"]["class"] = json!(degraded.class);
+                body["clickhouse"]["reason"] = json!(degraded.message);
+            }
+        }
         (if ready { 200 } else { 503 }, "application/json", format!("{body}\n").into_bytes())
     }
 
     fn metrics(&self) -> Vec<u8> {
         let gate = &self.gate;
         gate.metrics.audit(&gate.store.stats());
+        if let Some(shipper) = &self.shipper {
+            gate.metrics.delivery(&shipper.stats());
+        }
         let used = |total: usize, left: usize| i64::try_from(total.saturating_sub(left)).unwrap_or(i64::MAX);
         gate.metrics.memory_in_use.set(used(gate.limits.memory_bytes, gate.memory.left()));
         gate.metrics.connections.set(used(gate.limits.connections, gate.connections.left()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portcullis_audit::{Retention, Signing, StoreOptions};
 use serde::Deserialize;
 
+use crate::config::clickhouse::ClickHouseFile;
 use crate::config::{Durability, duration};
 
 /// Fewest bytes of events to keep that are worth a store.
@@ -23,6 +24,8 @@ pub(crate) struct AuditFile {
     checkpoint: CheckpointFile,
     #[serde(default)]
     retention: RetentionFile,
+    #[serde(default)]
+    pub clickhouse: Option<ClickHouseFile>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,8 +68,7 @@ impl AuditFile {
             retention: Retention {
                 age: self.retention.days.map(|days| Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
                 bytes: self.retention.bytes,
-                // Where events are passed on, this is to be set: then only those delivered go.
-                delivered_only: false,
+                delivered_only: self.clickhouse.is_some(),
             },
             ..StoreOptions::default()
         })

@@ -3,6 +3,8 @@
 //! Unknown keys are errors, with file and line. Relative paths are relative to the file. Secrets come from the environment: the
 //! file names the variable.
 
+pub mod clickhouse;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_audit::StoreOptions;
+use portcullis_audit::ship::ShipOptions;
 use portcullis_guard_model::Script;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -300,6 +303,8 @@ pub struct Settings {
     pub audit_store: StoreOptions,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// Where the events are delivered to.
+    pub clickhouse: Option<ShipOptions>,
     /// What is remembered of conversations.
     pub vault: VaultLimits,
     /// Filter for the log, in `tracing` syntax.
@@ -375,6 +380,7 @@ impl ConfigFile {
             audit_store: self.audit.store(base)?,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
+            clickhouse: self.audit.clickhouse.map(|clickhouse| clickhouse.settings(base)).transpose()?,
             vault: self.vault,
             log: self.log,
             threads: self.threads.filter(|&n| n > 0),

@@ -1,5 +1,8 @@
 //! What the gate counts, in Prometheus' words. Every label has a closed set of values; nothing a client sends becomes one.
 
+mod delivery;
+
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use portcullis_policies::CoverageLimit;
@@ -92,6 +95,7 @@ pub struct Metrics {
     /// Text bytes held back at the end of each streamed piece.
     pub held_back: Histogram,
     audit: AuditGauges,
+    delivery: OnceLock<Option<delivery::Delivery>>,
 }
 
 #[derive(Debug)]
@@ -220,6 +224,7 @@ impl Metrics {
                 bytes: gauge("portcullis_audit_store_bytes", "Size of the audit store")?,
                 removed: gauge("portcullis_audit_removed_events", "Events that retention removed since the start")?,
             },
+            delivery: OnceLock::new(),
             registry,
         })
     }
@@ -322,6 +327,15 @@ impl Metrics {
         self.audit.commit_seconds.set(stats.commit_last.as_secs_f64());
         self.audit.bytes.set(number(stats.bytes));
         self.audit.removed.set(number(stats.removed));
+    }
+
+    /// Takes over the numbers of the delivery to ClickHouse. Its metrics are there from the first time on.
+    pub fn delivery(&self, stats: &portcullis_audit::ship::ShipStats) {
+        // Registering fails only where a name is taken, which the tests would show.
+        let delivery = self.delivery.get_or_init(|| delivery::Delivery::register(&self.registry).ok());
+        if let Some(delivery) = delivery {
+            delivery.set(stats);
+        }
     }
 
     /// Everything in the text format of Prometheus.

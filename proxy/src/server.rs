@@ -19,6 +19,7 @@ use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
+use portcullis_audit::ship::Shipper;
 use portcullis_audit::{Signing, SigningKey, Store};
 use portcullis_guard_model::{Classifier, Scripted};
 
@@ -91,6 +92,9 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
         if let Some(ca) = &upstream.ca {
             crate::tls::certificates(ca).with_context(|| format!("upstreams.{}.ca", upstream.name))?;
         }
+    }
+    if let Some(ca) = settings.clickhouse.as_ref().and_then(|clickhouse| clickhouse.ca_file.as_ref()) {
+        crate::tls::certificates(ca).context("audit.clickhouse.ca_file")?;
     }
     if settings.audit_path.is_dir() {
         return Err(anyhow!("audit.path: {} is a folder; name a file in it", settings.audit_path.display()));
@@ -181,6 +185,7 @@ fn listen<A: HttpServerApp + Send + Sync + 'static>(
 pub struct Gateway {
     server: Server,
     store: Store,
+    shipper: Option<Shipper>,
     /// Where it listens.
     pub listen: SocketAddr,
     /// Where health and metrics are.
@@ -216,6 +221,10 @@ impl Gateway {
             // For operators to keep elsewhere: checkpoints count only with this key's signature.
             tracing::info!(%key, store = store.store_id(), "audit checkpoints are signed");
         }
+        let delivered = store.clone();
+        let told = move |seq| delivered.delivered(seq);
+        let shipper = settings.clickhouse.map(|clickhouse| Shipper::start(store.path(), clickhouse, told)).transpose();
+        let shipper = shipper.context("audit.clickhouse")?;
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
         let metrics = Arc::new(Metrics::new()?);
@@ -247,13 +256,14 @@ impl Gateway {
         let mut server = Server::new_with_opt_and_conf(None, conf(&settings.timeouts.shutdown, threads));
         server.bootstrap();
         server.add_service(listen("gateway", Shared(Arc::clone(&gate)), listen_on, tls, threads));
-        server.add_service(listen("admin", Admin { gate: Arc::clone(&gate) }, admin_on, None, 1));
+        server.add_service(listen("admin", Admin { gate: Arc::clone(&gate), shipper: shipper.clone() }, admin_on, None, 1));
         if let Some(bound) = echo_on {
             server.add_service(listen("echo", Echo, bound, None, 1));
         }
-        server.add_service(background_service("drain", Drain { gate: Arc::clone(&gate), patience: settings.timeouts.shutdown }));
+        let drain = Drain { gate: Arc::clone(&gate), shipper: shipper.clone(), patience: settings.timeouts.shutdown };
+        server.add_service(background_service("drain", drain));
         server.add_service(background_service("reload", Reload { gate, policies, watched, hangup }));
-        Ok(Self { server, store, listen: listen_address, admin: admin_address })
+        Ok(Self { server, store, shipper, listen: listen_address, admin: admin_address })
     }
 
     /// Serves until a signal says stop, then lets running requests end and closes the audit store.
@@ -262,7 +272,11 @@ impl Gateway {
     /// When the audit store cannot be closed cleanly.
     pub fn run(self) -> anyhow::Result<()> {
         self.server.run(RunArgs::default());
-        self.store.close().context("closing the audit store")
+        self.store.close().context("closing the audit store")?;
+        if let Some(shipper) = self.shipper {
+            shipper.stop();
+        }
+        Ok(())
     }
 }
 
@@ -316,6 +330,7 @@ fn conf(shutdown: &Duration, threads: usize) -> ServerConf {
 /// Ends the process when it was told to stop and the last running request has ended.
 struct Drain {
     gate: Arc<Gate>,
+    shipper: Option<Shipper>,
     patience: Duration,
 }
 
@@ -335,6 +350,10 @@ impl BackgroundService for Drain {
             idle = if self.gate.metrics.in_flight.get() == 0 { idle + 1 } else { 0 };
         }
         let closed = self.gate.store.clone().close();
+        // After the last event is in the store.
+        if let Some(shipper) = &self.shipper {
+            shipper.stop();
+        }
         match closed {
             Ok(()) => tracing::info!("stopped"),
             Err(error) => tracing::error!(%error, "stopped, but the audit store could not be closed cleanly"),

@@ -1,7 +1,7 @@
 //! The harness holds to its own word: what the scripted backend is told to send is what a client receives.
 #![allow(clippy::expect_used, clippy::panic, reason = "test code")]
 
-use harness::{Backend, Client, Ending, Gate, Key, Metrics, Request, Script, Welcome, canned};
+use harness::{Backend, ClickHouse, Client, Ending, Gate, Key, Metrics, Request, Script, Welcome, canned};
 use serde_json::json;
 
 #[tokio::test]
@@ -98,4 +98,30 @@ fn a_key_has_the_form_the_gateway_issues_and_stays_the_same() {
     assert_eq!(key.secret.len(), "pk-".len() + 43);
     assert_eq!(key.secret, Key::named("demo").secret);
     assert_ne!(key.secret, Key::named("other").secret);
+}
+
+#[tokio::test]
+async fn a_clickhouse_answers_fails_as_told_and_keeps_its_data() {
+    let mut server = ClickHouse::start().await;
+    server.query("CREATE TABLE t (n UInt8, CONSTRAINT not_six CHECK n != 6) ENGINE = MergeTree ORDER BY n").await;
+    let insert = |row: &str| {
+        Request::new("POST", "/?query=INSERT%20INTO%20t%20FORMAT%20CSV").line(&format!("content-length: {}", row.len())).body(row).bytes()
+    };
+    let send = async |row: &str| Client::connect(server.address()).await.exchange(insert(row)).await;
+    assert_eq!(send("1").await.status(), 200);
+    let refused = send("6").await;
+    assert!(refused.status() == 500 && refused.text().contains("VIOLATED_CONSTRAINT"), "{}", refused.text());
+    server.fault("kind=error&status=503&code=241", 1, "INSERT").await;
+    assert_eq!(server.query("SELECT count() FROM t").await, "1", "only inserts fail");
+    assert_eq!(send("2").await.status(), 503);
+    assert_eq!(send("2").await.status(), 200);
+    server.fault("kind=drop_after", 1, "INSERT").await;
+    let mut client = Client::connect(server.address()).await;
+    client.send(insert("3")).await;
+    assert!(client.try_head().await.is_none(), "no answer");
+    assert_eq!(server.query("SELECT groupArray(n) FROM (SELECT n FROM t ORDER BY n)").await, "[1,2,3]", "but applied");
+    server.kill().await;
+    server.restart().await;
+    assert_eq!(server.query("SELECT count() FROM t").await, "3");
+    assert_eq!(server.seen().await.len(), 1);
 }

@@ -6,6 +6,7 @@
 mod audit;
 mod backend;
 pub mod canned;
+mod clickhouse;
 mod client;
 mod gateway;
 mod key;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use audit::AuditTrail;
 pub use backend::{Backend, Welcome};
+pub use clickhouse::ClickHouse;
 pub use client::{Answer, Client, Head};
 pub use gateway::{Gateway, Ran, executable, resident_bytes, run};
 pub use key::Key;

@@ -32,7 +32,7 @@ enum Command {
     Policy(policy::Policy),
     /// Make, list and revoke the keys of callers
     Key(key::Key),
-    /// Read, prove, export and erase the audit trail
+    /// Read, prove, export and erase the audit trail, and prepare ClickHouse for it
     Audit(audit::Audit),
 }
 

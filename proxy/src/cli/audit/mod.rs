@@ -4,6 +4,8 @@ mod erase;
 mod export;
 mod fingerprint;
 mod key;
+mod migrate;
+mod quarantine;
 mod tail;
 mod verify;
 
@@ -33,6 +35,10 @@ enum Command {
     Fingerprint(fingerprint::Print),
     /// Print the public key whose signatures the checkpoints bear
     Key(key::Key),
+    /// Make the tables in ClickHouse, or bring them to the version of this gateway
+    Migrate(migrate::Migrate),
+    /// Print the events that ClickHouse would not take, each with the reason
+    Quarantine(quarantine::Quarantine),
 }
 
 impl Audit {
@@ -44,6 +50,8 @@ impl Audit {
             Command::Erase(command) => command.run()?,
             Command::Fingerprint(command) => command.run()?,
             Command::Key(command) => command.run()?,
+            Command::Migrate(command) => command.run()?,
+            Command::Quarantine(command) => command.run()?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,0 +1,134 @@
+//! ClickHouse's end: the connection, the version of its tables, and one insert, acknowledged or not.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clickhouse::Client;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use super::error::ShipError;
+use super::row::EventRow;
+use super::{ShipOptions, batch, migrate};
+use crate::StoredEvent;
+
+/// Time for a TCP connection.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// Idle connections are given up before a server does so (3 s by default), which would look like a failed insert.
+const IDLE_MAX: Duration = Duration::from_secs(2);
+/// What every insert says about itself. Acknowledged means written, once, and not in pieces; the views deduplicate by themselves.
+const INSERT_SETTINGS: [(&str, &str); 8] = [
+    ("async_insert", "0"),
+    ("wait_end_of_query", "1"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    ("insert_distributed_sync", "1"),
+    ("max_insert_block_size", "1048576"),
+    ("min_insert_block_size_rows", "1048576"),
+    ("min_insert_block_size_bytes", "268435456"),
+];
+
+/// The table `events` of one server.
+pub(crate) struct Table {
+    client: Client,
+    database: String,
+    timeout: Duration,
+}
+
+impl Table {
+    pub fn new(options: &ShipOptions) -> Result<Self, ShipError> {
+        let client = client(options)?.with_database(&options.database);
+        Ok(Self { client, database: options.database.clone(), timeout: options.timeout })
+    }
+
+    /// Asks for the version of the tables.
+    ///
+    /// # Errors
+    /// `Old` and `Missing` before `portcullis audit migrate`; whatever stands in the way of asking.
+    pub async fn check_version(&self) -> Result<(), ShipError> {
+        let found = self.in_time(migrate::version(&self.client, &self.database)).await?;
+        if found < migrate::VERSION {
+            return Err(ShipError::Old { found, known: migrate::VERSION });
+        }
+        if found > migrate::VERSION {
+            tracing::warn!(found, known = migrate::VERSION, "ClickHouse's audit tables are of a newer gateway; update this one");
+        }
+        Ok(())
+    }
+
+    /// Inserts these events under their token; `Ok` is ClickHouse's word that they are written, now or by an earlier try.
+    ///
+    /// # Errors
+    /// `Content` where a row is refused for what is in it; anything else says nothing about the rows.
+    pub async fn insert(&self, store_id: &str, events: &[StoredEvent]) -> Result<(), ShipError> {
+        let token = batch::token(store_id, events);
+        self.in_time(async {
+            let mut insert = self.client.insert::<EventRow<'_>>("events").await?.with_setting("insert_deduplication_token", token);
+            for (name, value) in INSERT_SETTINGS {
+                insert = insert.with_setting(name, value);
+            }
+            for stored in events {
+                let row = EventRow::of(store_id, stored).map_err(ShipError::Content)?;
+                insert.write(&row).await?;
+            }
+            Ok(insert.end().await?)
+        })
+        .await
+    }
+
+    /// Forgets what it knows of the table's columns, so that a change of them is seen.
+    pub async fn forget(&self) {
+        self.client.clear_cached_metadata().await;
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = Result<T, ShipError>>) -> Result<T, ShipError> {
+        tokio::time::timeout(self.timeout, work).await.unwrap_or(Err(ShipError::TimedOut(self.timeout)))
+    }
+}
+
+/// A client without a database.
+pub(crate) fn client(options: &ShipOptions) -> Result<Client, ShipError> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_MAX));
+    let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ShipError::Options(format!("TLS cannot be used: {error}")))?
+        .with_root_certificates(roots(options.ca_file.as_deref())?)
+        .with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
+    let http = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
+    let mut client = Client::with_http_client(http).with_url(&options.url);
+    if let Some(user) = &options.user {
+        client = client.with_user(user);
+    }
+    if let Some(password) = &options.password {
+        client = client.with_password(password.as_str());
+    }
+    Ok(client)
+}
+
+/// The certificates of a file, or else the system's.
+fn roots(file: Option<&Path>) -> Result<RootCertStore, ShipError> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = file else {
+        // A machine without certificates can still use plain HTTP; over TLS it is told that the issuer is unknown.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().unwrap_or_default());
+        return Ok(roots);
+    };
+    let failed = |what: String| ShipError::Certificates { path: path.into(), what };
+    let certificates = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = certificates.map_err(|error| failed(format!("cannot be read as certificates in PEM: {error}")))?;
+    if certificates.is_empty() {
+        return Err(failed("holds no certificate in PEM".into()));
+    }
+    for certificate in certificates {
+        roots.add(certificate).map_err(|error| failed(format!("holds a certificate that cannot be used: {error}")))?;
+    }
+    Ok(roots)
+}
