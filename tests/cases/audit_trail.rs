@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use harness::{Backend, Gate, Gateway, Key, Request, Script, Setup, canned, eventually};
+use harness::{Backend, Gate, Gateway, Key, Request, Script, Setup, canned, eventually, run};
 use portcullis_audit::{Decision, Direction, Kind, Mode};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -60,8 +60,10 @@ async fn a_prompt_is_known_by_its_fingerprint_and_a_session_by_its_name() {
         prints.push(decision.prompt_hash);
     }
     assert!(prints[0] == prints[1] && prints[0] != prints[2] && prints[0].len() == 64, "{prints:?}");
-    let known = portcullis_audit::Fingerprint::load(&gateway.store()).expect("the key lies beside the store");
-    assert_eq!(known.of([("user", "one")]), prints[0]);
+    let ran = run(gateway.folder(), &["audit", "fingerprint", "--store", "audit.db"], &canned::chat("one").to_string()).await;
+    assert_eq!((ran.code, ran.stdout.trim()), (Some(0), prints[0].as_str()), "{ran:?}");
+    let ran = run(gateway.folder(), &["audit", "fingerprint", "--store", "audit.db"], "no request").await;
+    assert!(ran.code == Some(1) && ran.stderr.contains("as JSON"), "{ran:?}");
     let stranger = gateway.exchange(&Request::chat(&Key::named("stranger"), &canned::chat("hi"))).await;
     let events = gateway.trail().of(stranger.head.request_id());
     assert!(events[0].client_addr.starts_with("127.0.0.1:") && events[0].prompt_hash.is_empty());
