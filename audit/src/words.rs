@@ -19,6 +19,8 @@ pub enum Kind {
     Limit,
     /// An operator changed what is kept: keys of stored text were destroyed.
     Admin,
+    /// An alert was delivered or given up.
+    Alert,
 }
 
 /// What was done with a request, or would have been.
@@ -108,6 +110,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words!(Kind {
     Decision => "decision",
     Completion => "completion",
@@ -115,6 +119,7 @@ words!(Kind {
     AuthFailure => "auth_failure",
     Limit => "limit",
     Admin => "admin",
+    Alert => "alert",
 });
 words!(Decision { Allow => "allow", Flag => "flag", Pseudonymize => "pseudonymize", Redact => "redact", Block => "block", Refused => "refused" });
 words!(Severity { Low => "low", Medium => "medium", High => "high", Critical => "critical" });
@@ -138,6 +143,6 @@ mod tests {
         }
         check!(Kind, Decision, Severity, Direction, Mode, TokensSource);
         let error = "no\nkind".parse::<Kind>().unwrap_err();
-        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit, admin");
+        assert_eq!(error, "`no\\nkind` is none of decision, completion, rejected, auth_failure, limit, admin, alert");
     }
 }
