@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_audit::StoreOptions;
+use portcullis_audit::alert::ChannelSettings;
 use portcullis_guard_model::Script;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::alert_config::{self, AlertFile};
 use crate::audit_config::AuditFile;
 use crate::rollout::{Rollback, Track};
 use crate::vault::VaultLimits;
@@ -70,6 +72,8 @@ struct ConfigFile {
     #[serde(default)]
     timeouts: Timeouts,
     audit: AuditFile,
+    #[serde(default)]
+    alerts: Vec<AlertFile>,
     #[serde(default)]
     vault: VaultLimits,
     #[serde(default = "info")]
@@ -397,6 +401,8 @@ pub struct Settings {
     pub audit_store: StoreOptions,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// Where alerts go.
+    pub alerts: Vec<ChannelSettings>,
     /// What is remembered of conversations.
     pub vault: VaultLimits,
     /// Filter for the log, in `tracing` syntax.
@@ -479,6 +485,7 @@ impl ConfigFile {
             audit_store: self.audit.store(base)?,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
+            alerts: alert_config::channels(self.alerts, base)?,
             vault: self.vault,
             log: self.log,
             threads: self.threads.filter(|&n| n > 0),

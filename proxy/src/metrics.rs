@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_audit::alert::{Alerts, STATS_LABELS};
 use prometheus::{
     CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, TextEncoder,
@@ -90,6 +91,8 @@ pub struct Metrics {
     /// Text bytes held back at the end of each streamed piece.
     pub held_back: Histogram,
     audit: AuditGauges,
+    alerts: IntCounterVec,
+    alerts_missed: IntCounter,
 }
 
 #[derive(Debug)]
@@ -209,6 +212,8 @@ impl Metrics {
                 bytes: gauge("portcullis_audit_store_bytes", "Size of the audit store")?,
                 removed: gauge("portcullis_audit_removed_events", "Events that retention removed since the start")?,
             },
+            alerts: counters("portcullis_alerts_total", "Alerts by channel and what became of them", &["channel", "result"])?,
+            alerts_missed: counter("portcullis_alerts_missed_total", "Alerts that came faster than they could be sorted")?,
             registry,
         })
     }
@@ -306,6 +311,17 @@ impl Metrics {
         self.audit.commit_seconds.set(stats.commit_last.as_secs_f64());
         self.audit.bytes.set(number(stats.bytes));
         self.audit.removed.set(number(stats.removed));
+    }
+
+    /// Takes over the counts of alerts. Channels are named by the configuration.
+    pub fn alerts(&self, alerts: &Alerts) {
+        let raise = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        for channel in alerts.stats() {
+            for (result, count) in STATS_LABELS.iter().zip(channel.counts) {
+                raise(&self.alerts.with_label_values(&[channel.name.as_str(), result]), count);
+            }
+        }
+        raise(&self.alerts_missed, alerts.missed());
     }
 
     /// Everything in the text format of Prometheus.

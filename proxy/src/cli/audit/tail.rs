@@ -32,7 +32,7 @@ pub(super) struct Tail {
     /// Only this tenant's
     #[arg(long)]
     tenant: Option<String>,
-    /// Only of this kind: decision, completion, rejected, auth_failure, limit or admin
+    /// Only of this kind: decision, completion, rejected, auth_failure, limit, admin or alert
     #[arg(long)]
     kind: Option<portcullis_audit::Kind>,
     /// Only with this decision: allow, flag, redact, block or refused
