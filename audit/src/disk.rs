@@ -73,8 +73,12 @@ impl Disk {
         let store_id = meta::store_id(&connection).map_err(|error| AuditError::open(&path, &error))?;
         if let Some(seq) = chain::first_break(&connection, file::CHECK_EVENTS).map_err(|error| AuditError::open(&path, &error))? {
             tracing::error!(path = %path.display(), seq, "audit store: the hash chain is broken at this event; run `portcullis audit verify`");
+            meter.chain_broken.store(seq, Relaxed);
         }
         let notary = Notary::open(&connection, &path, options)?;
+        if let Some(seq) = notary.as_ref().and_then(|notary| notary.broken_at) {
+            meter.chain_broken.store(seq, Relaxed);
+        }
         let delivered = meta::get(&connection, meta::DELIVERED_SEQ).map_err(|error| AuditError::open(&path, &error))?.unwrap_or(0);
         let recovered = recover::complete_open_requests(&mut connection).map_err(|error| AuditError::open(&path, &error))?;
         if recovered > 0 {
@@ -171,6 +175,9 @@ impl Disk {
     fn chores_with(&mut self, connection: &mut Connection, meter: &Meter, timely: bool) -> rusqlite::Result<bool> {
         if let Some(notary) = &mut self.notary {
             notary.mark_if_due(connection)?;
+            if let Some(seq) = notary.broken_at {
+                meter.chain_broken.store(seq, Relaxed);
+            }
         }
         if !timely {
             return Ok(false);
@@ -180,7 +187,7 @@ impl Disk {
             meta::set(connection, meta::DELIVERED_SEQ, delivered)?;
             self.delivered = delivered;
         }
-        self.record_erasures(connection)?;
+        self.record_erasures(connection, meter)?;
         let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
         let (removed, more) = self.round.batch(connection, notary, &self.retention, delivered)?;
         meter.removed.fetch_add(removed as u64, Relaxed);
@@ -192,7 +199,7 @@ impl Disk {
     }
 
     /// Puts on record which keys were destroyed.
-    fn record_erasures(&mut self, connection: &mut Connection) -> rusqlite::Result<()> {
+    fn record_erasures(&mut self, connection: &mut Connection, meter: &Meter) -> rusqlite::Result<()> {
         if self.keys.is_none() && !subjects::keys_file(&self.path).exists() {
             return Ok(());
         }
@@ -214,8 +221,13 @@ impl Disk {
         }
         let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
         let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+        let tap = meter.tap.get();
+        let matters: Vec<_> = events.iter().filter_map(|event| tap?.of(event)).collect();
         let rows = events.into_iter().map(|event| Row::new(event.bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         write(connection, &rows)?;
+        if let Some(tap) = tap {
+            matters.into_iter().for_each(|matter| tap.tell(*matter));
+        }
         ids.iter().try_for_each(|id| keys.recorded(id))
     }
 
@@ -224,7 +236,7 @@ impl Disk {
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
         let failed = |error: rusqlite::Error| AuditError::write(&error);
         meta::set(&connection, meta::DELIVERED_SEQ, meter.delivered.load(Relaxed)).map_err(failed)?;
-        self.record_erasures(&mut connection).map_err(failed)?;
+        self.record_erasures(&mut connection, meter).map_err(failed)?;
         if let Some(notary) = &mut self.notary {
             notary.mark(&connection).map_err(failed)?;
         }

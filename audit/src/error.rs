@@ -100,6 +100,14 @@ pub enum AuditError {
         /// Whoever read the output has gone.
         broken_pipe: bool,
     },
+    /// A channel for alerts cannot be used as it is configured.
+    #[error("alert channel `{channel}`: {cause}")]
+    Alert {
+        /// The channel's name.
+        channel: String,
+        /// What is wrong, and what to do.
+        cause: String,
+    },
     /// Events could not be read.
     #[error("audit store {}: cannot be read: {cause}", path.display())]
     Read {
@@ -176,6 +184,7 @@ impl AuditError {
             Self::Write { fault, .. } => fault.as_str(),
             Self::Conflict { .. } => "conflict",
             Self::Export { .. } => "export",
+            Self::Alert { .. } => "alert",
             Self::Read { .. } => "read",
             Self::Closed => "closed",
         }

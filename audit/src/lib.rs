@@ -3,6 +3,7 @@
 //! [`Store`] takes [`Event`]s from async code without ever blocking it, writes them in groups and answers each one when it is durable.
 //! [`Reader`] reads them back, also while the gateway runs. What is promised, and what is not, stands in `audit/README.md`.
 
+pub mod alert;
 mod chain;
 mod change;
 mod checkpoint;

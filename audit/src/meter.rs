@@ -1,10 +1,11 @@
 //! The store's counters, shared between the handles, the writer and the metrics page.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::AuditError;
+use crate::alert::Tap;
 
 /// A snapshot of the store's counters. Totals count from the opening of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct StoreStats {
     pub last_error: Option<&'static str>,
     /// Whether the last commit worked and the writer runs.
     pub healthy: bool,
+    /// Where the chain was found broken, or signed events gone: the number of an event near it. `audit verify` says it all.
+    pub chain_broken: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +54,10 @@ pub(crate) struct Meter {
     pub delivered: AtomicI64,
     pub removed: AtomicU64,
     pub broken: AtomicBool,
+    /// Number of the event where the chain was found broken; 0 where it was not.
+    pub chain_broken: AtomicI64,
+    /// Where events go that may be worth an alert.
+    pub tap: OnceLock<Tap>,
     commit_last_us: AtomicU64,
     commit_max_us: AtomicU64,
     last_error: Mutex<Option<&'static str>>,
@@ -83,6 +90,7 @@ impl Meter {
             bytes: self.bytes.load(Relaxed),
             last_error: *self.last_error.lock().unwrap_or_else(PoisonError::into_inner),
             healthy: !self.broken.load(Relaxed),
+            chain_broken: Some(self.chain_broken.load(Relaxed)).filter(|seq| *seq != 0),
         }
     }
 }

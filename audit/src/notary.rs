@@ -23,6 +23,8 @@ pub(crate) struct Notary {
     interval: Duration,
     /// What was signed last.
     last: Option<Head>,
+    /// The last event that was signed and is not what it was.
+    pub broken_at: Option<i64>,
     signed_at: Instant,
 }
 
@@ -37,12 +39,13 @@ impl Notary {
         let key = SigningKey::load_or_make(&key_path)?;
         let failed = |error: rusqlite::Error| AuditError::open(path, &error);
         enrol(connection, path, key.public_key()).map_err(failed)?;
-        let notary = Self {
+        let mut notary = Self {
             store_id: meta::store_id(connection).map_err(failed)?,
             file: checkpoints_file(path),
             events: i64::try_from(options.checkpoint_events.max(1)).unwrap_or(i64::MAX),
             interval: options.checkpoint_interval,
             last: last_signed(connection).map_err(failed)?,
+            broken_at: None,
             signed_at: Instant::now(),
             key,
         };
@@ -110,12 +113,13 @@ impl Notary {
     }
 
     /// Says so when the event that was signed last is no longer what it was: someone else had their hands in the file.
-    fn look_back(&self, connection: &Connection) -> rusqlite::Result<()> {
+    fn look_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let Some(last) = self.last else { return Ok(()) };
         let end = Head::read(connection)?;
         let sql = "SELECT chain_hash FROM events WHERE seq = ?1";
         let hash: Option<ChainHash> = connection.query_row(sql, [last.seq], |row| row.get(0)).optional()?;
         if end.seq < last.seq || hash.is_some_and(|hash| hash != last.hash) {
+            self.broken_at = Some(last.seq);
             tracing::error!(
                 path = %self.file.display(), seq = last.seq, end = end.seq,
                 "audit store: events that were signed are gone or changed; keep the files as they are and run `portcullis audit verify`"

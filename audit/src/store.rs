@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::alert::{Tap, Topic};
 use crate::disk::Disk;
 use crate::meter::Meter;
 use crate::row::Row;
@@ -130,7 +131,9 @@ impl Store {
 
     /// Hands an event to the writer. Never blocks. The event is written whether or not the returned future is awaited or kept.
     pub fn record(&self, event: Event) -> Commit {
-        let row = match Row::new(event.bounded()) {
+        let event = event.bounded();
+        let matter = self.inner.meter.tap.get().and_then(|tap| tap.of(&event));
+        let row = match Row::new(event) {
             Ok(row) => row,
             Err(error) => return Commit::ready(Err(AuditError::Write { fault: Fault::Other, cause: error.to_string().into() })),
         };
@@ -143,7 +146,7 @@ impl Store {
         let sent = if queued_bytes.saturating_add(bytes) > *queue_bytes_max {
             Err(AuditError::Overloaded { queued })
         } else {
-            sender.try_send(Message::Event(Box::new(Pending { row, reply }))).map_err(|error| match error {
+            sender.try_send(Message::Event(Box::new(Pending { row, reply, matter }))).map_err(|error| match error {
                 TrySendError::Full(_) => AuditError::Overloaded { queued },
                 TrySendError::Disconnected(_) => AuditError::Closed,
             })
@@ -188,6 +191,24 @@ impl Store {
         self.inner.meter.delivered.load(Relaxed)
     }
 
+    /// Raises an alert that no event tells of; nothing happens where no channel is configured. Never blocks. `note` is shown as it is:
+    /// it says what is wrong in words of our own, and nothing of any request.
+    pub fn raise(&self, topic: Topic, note: &str) {
+        if let Some(tap) = self.inner.meter.tap.get() {
+            tap.raise(topic, note);
+        }
+    }
+
+    /// Has durable events told to `tap` from now on. False where they are told to another one already.
+    pub(crate) fn tap(&self, tap: Tap) -> bool {
+        self.inner.meter.tap.set(tap).is_ok()
+    }
+
+    /// A handle that does not keep the store open.
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.inner))
+    }
+
     /// Writes everything that waits, closes the file and gives the lock back. Blocks until done.
     /// Whoever records through another handle from now on gets [`AuditError::Closed`].
     ///
@@ -195,6 +216,16 @@ impl Store {
     /// `Closed` when the writer had died before.
     pub fn close(self) -> Result<(), AuditError> {
         self.inner.finish()
+    }
+}
+
+/// A handle that does not keep the store open.
+pub(crate) struct WeakStore(Weak<Inner>);
+
+impl WeakStore {
+    /// The store, while others hold it.
+    pub fn upgrade(&self) -> Option<Store> {
+        self.0.upgrade().map(|inner| Store { inner })
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Kind {
     PolicyChange,
     /// Somebody changed something about the gateway by hand.
     Admin,
-    /// Something that somebody has to look at.
+    /// An alert was delivered or given up.
     Alert,
 }
 
@@ -143,6 +143,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(crate) use words;
 
 words!(Kind {
     Decision => "decision",

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use crate::alert::Matter;
 use crate::disk::{CHORES_INTERVAL, Disk};
 use crate::meter::Meter;
 use crate::row::Row;
@@ -28,6 +29,14 @@ pub(crate) enum Message {
 pub(crate) struct Pending {
     pub row: Row,
     pub reply: oneshot::Sender<Answer>,
+    /// What may be worth an alert, once it is durable.
+    pub matter: Option<Box<Matter>>,
+}
+
+/// Who waits for an event, and what is to be told of it.
+struct Waiting {
+    reply: oneshot::Sender<Answer>,
+    matter: Option<Box<Matter>>,
 }
 
 /// What becomes of one event.
@@ -75,7 +84,7 @@ impl Drop for MarkEnded<'_> {
 
 struct Group {
     rows: Vec<Row>,
-    replies: Vec<oneshot::Sender<Answer>>,
+    replies: Vec<Waiting>,
     last: bool,
 }
 
@@ -92,12 +101,12 @@ impl Group {
         loop {
             match next {
                 Some(Message::Event(pending)) => {
-                    let Pending { row, reply } = *pending;
+                    let Pending { row, reply, matter } = *pending;
                     meter.queued.fetch_sub(1, Relaxed);
                     meter.queued_bytes.fetch_sub(row.bytes(), Relaxed);
                     bytes += row.bytes();
                     group.rows.push(row);
-                    group.replies.push(reply);
+                    group.replies.push(Waiting { reply, matter });
                 }
                 Some(Message::Close) => group.last = true,
                 // Only the blocking receive can say so for good; an empty queue just ends the group.
@@ -121,7 +130,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, AuditError>) -> Result<T, AuditEr
 }
 
 /// Gives each waiting event its answer and counts it.
-fn answer(replies: Vec<oneshot::Sender<Answer>>, result: Result<Vec<Answer>, AuditError>, meter: &Meter) {
+fn answer(replies: Vec<Waiting>, result: Result<Vec<Answer>, AuditError>, meter: &Meter) {
     let answers = match result {
         Ok(answers) => {
             meter.batches.fetch_add(1, Relaxed);
@@ -139,7 +148,10 @@ fn answer(replies: Vec<oneshot::Sender<Answer>>, result: Result<Vec<Answer>, Aud
     let durable = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
     meter.committed.fetch_add(durable, Relaxed);
     meter.failed.fetch_add(answers.len() as u64 - durable, Relaxed);
-    for (reply, answer) in replies.into_iter().zip(answers) {
+    for (Waiting { reply, matter }, answer) in replies.into_iter().zip(answers) {
+        if let (Some(matter), true, Some(tap)) = (matter, answer.is_ok(), meter.tap.get()) {
+            tap.tell(*matter);
+        }
         // Nobody may be waiting any more; the event is written all the same.
         let _ = reply.send(answer);
     }
@@ -155,13 +167,14 @@ mod tests {
     fn pending(id: &str) -> (Message, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
         let row = Row::new(allowed(id)).unwrap();
-        (Message::Event(Box::new(Pending { row, reply })), answer)
+        (Message::Event(Box::new(Pending { row, reply, matter: None })), answer)
     }
 
     #[test]
     fn a_panic_in_a_commit_is_an_error_for_all_who_wait() {
         let meter = Meter::default();
-        let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+        let waiting = |(reply, answer)| (Waiting { reply, matter: None }, answer);
+        let (replies, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| waiting(oneshot::channel())).unzip();
         answer(replies, guarded(|| panic!("a broken promise")), &meter);
         for waiting in answers {
             let answer = waiting.blocking_recv().unwrap();

@@ -82,6 +82,9 @@ impl Admin {
         if let Some(shipper) = &self.shipper {
             gate.metrics.delivery(&shipper.stats());
         }
+        if let Some(alerts) = &gate.alerts {
+            gate.metrics.alerts(alerts);
+        }
         let used = |total: usize, left: usize| i64::try_from(total.saturating_sub(left)).unwrap_or(i64::MAX);
         gate.metrics.memory_in_use.set(used(gate.limits.memory_bytes, gate.memory.left()));
         gate.metrics.connections.set(used(gate.limits.connections, gate.connections.left()));

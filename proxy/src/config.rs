@@ -12,12 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_audit::StoreOptions;
+use portcullis_audit::alert::ChannelSettings;
 use portcullis_audit::ship::ShipOptions;
 use portcullis_guard_model::Script;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
+use crate::alert_config::{self, AlertFile};
 use crate::audit_config::AuditFile;
 use crate::policy_files::{self, PolicyFile, PolicySettings};
 use crate::rollout::Track;
@@ -73,6 +75,8 @@ struct ConfigFile {
     #[serde(default)]
     timeouts: Timeouts,
     audit: AuditFile,
+    #[serde(default)]
+    alerts: Vec<AlertFile>,
     #[serde(default)]
     vault: VaultLimits,
     #[serde(default = "info")]
@@ -305,6 +309,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Where the events are delivered to.
     pub clickhouse: Option<ShipOptions>,
+    /// Where alerts go.
+    pub alerts: Vec<ChannelSettings>,
     /// What is remembered of conversations.
     pub vault: VaultLimits,
     /// Filter for the log, in `tracing` syntax.
@@ -381,6 +387,7 @@ impl ConfigFile {
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
             clickhouse: self.audit.clickhouse.map(|clickhouse| clickhouse.settings(base)).transpose()?,
+            alerts: alert_config::channels(self.alerts, base)?,
             vault: self.vault,
             log: self.log,
             threads: self.threads.filter(|&n| n > 0),

@@ -17,6 +17,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use portcullis_audit::Store;
+use portcullis_audit::alert::Alerts;
 use portcullis_guard_model::Classifier;
 use tokio::time::timeout;
 
@@ -65,6 +66,8 @@ pub struct Gate {
     pub guard: Option<Arc<dyn Classifier>>,
     /// The audit store.
     pub store: Store,
+    /// Where alerts go, if anywhere.
+    pub alerts: Option<Alerts>,
     /// When a decision must be durable.
     pub durability: Durability,
     /// The pseudonyms of running conversations.

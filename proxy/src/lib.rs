@@ -3,6 +3,7 @@
 //! The path of a request is one function, [`pipeline::run`]; the other modules are its steps. `ARCHITECTURE.md` is the map.
 
 pub mod admin;
+mod alert_config;
 pub mod answer;
 mod audit_config;
 pub mod back;

@@ -5,6 +5,7 @@ mod delivery;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use portcullis_audit::alert::{Alerts, STATS_LABELS};
 use portcullis_policies::CoverageLimit;
 use prometheus::{
     CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -96,6 +97,8 @@ pub struct Metrics {
     pub held_back: Histogram,
     audit: AuditGauges,
     delivery: OnceLock<Option<delivery::Delivery>>,
+    alerts: IntCounterVec,
+    alerts_missed: IntCounter,
 }
 
 #[derive(Debug)]
@@ -225,6 +228,8 @@ impl Metrics {
                 removed: gauge("portcullis_audit_removed_events", "Events that retention removed since the start")?,
             },
             delivery: OnceLock::new(),
+            alerts: counters("portcullis_alerts_total", "Alerts by channel and what became of them", &["channel", "result"])?,
+            alerts_missed: counter("portcullis_alerts_missed_total", "Alerts that came faster than they could be sorted")?,
             registry,
         })
     }
@@ -336,6 +341,17 @@ impl Metrics {
         if let Some(delivery) = delivery {
             delivery.set(stats);
         }
+    }
+
+    /// Takes over the counts of alerts. Channels are named by the configuration.
+    pub fn alerts(&self, alerts: &Alerts) {
+        let raise = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        for channel in alerts.stats() {
+            for (result, count) in STATS_LABELS.iter().zip(channel.counts) {
+                raise(&self.alerts.with_label_values(&[channel.name.as_str(), result]), count);
+            }
+        }
+        raise(&self.alerts_missed, alerts.missed());
     }
 
     /// Everything in the text format of Prometheus.

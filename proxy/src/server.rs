@@ -19,8 +19,9 @@ use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 use pingora::services::listening::Service;
 use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
-use portcullis_audit::ship::Shipper;
-use portcullis_audit::{Signing, SigningKey, Store};
+use portcullis_audit::alert::{Alerts, Channel, Topic};
+use portcullis_audit::ship::{News, Shipper};
+use portcullis_audit::{AuditError, Signing, SigningKey, Store};
 use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
@@ -43,6 +44,8 @@ const WARNINGS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 /// connection's acceptance and its first count.
 const DRAIN_INTERVAL: Duration = Duration::from_millis(25);
 const DRAIN_IDLE_LOOKS: u32 = 3;
+/// How long a stopping gateway waits for alerts that are on their way.
+const ALERTS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Loads all policies and runs the tests they carry.
 ///
@@ -75,6 +78,8 @@ pub struct Checked {
     pub policies: Policies,
     /// The key file.
     pub keys: KeyFile,
+    /// Where alerts go.
+    pub channels: Vec<Channel>,
 }
 
 /// Loads and checks all that a start needs and that needs no port.
@@ -104,6 +109,7 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
     {
         SigningKey::load(path)?;
     }
+    let channels = settings.alerts.iter().cloned().map(Channel::new).collect::<Result<_, AuditError>>()?;
     let policies = load_policies(settings)?;
     let keys = KeyFile::load(&settings.keys)?;
     if let Some((key, policy)) = stray(&keys, &policies) {
@@ -114,7 +120,7 @@ pub fn preflight(settings: &Settings) -> anyhow::Result<Checked> {
             known.join(", ")
         ));
     }
-    Ok(Checked { policies, keys })
+    Ok(Checked { policies, keys, channels })
 }
 
 /// The first valid key that names a policy that does not exist.
@@ -201,7 +207,7 @@ impl Gateway {
         // From here on SIGHUP is a word and no longer the end of the process.
         let hangup = reload::hangup()?;
         let watched = reload::Watched::new(&settings);
-        let Checked { policies, keys } = preflight(&settings)?;
+        let Checked { policies, keys, channels } = preflight(&settings)?;
         let table = callers(&keys, &policies, None);
         let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let listen_on = Bound::bind(settings.listen)?;
@@ -221,10 +227,14 @@ impl Gateway {
             // For operators to keep elsewhere: checkpoints count only with this key's signature.
             tracing::info!(%key, store = store.store_id(), "audit checkpoints are signed");
         }
-        let delivered = store.clone();
-        let told = move |seq| delivered.delivered(seq);
+        let told_of = store.clone();
+        let told = move |news| match news {
+            News::Delivered(seq) => told_of.delivered(seq),
+            News::Stalled(class) => told_of.raise(Topic::ClickhouseBacklog, class),
+        };
         let shipper = settings.clickhouse.map(|clickhouse| Shipper::start(store.path(), clickhouse, told)).transpose();
         let shipper = shipper.context("audit.clickhouse")?;
+        let alerts = if channels.is_empty() { None } else { Some(Alerts::start(&store, channels)?) };
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
         let metrics = Arc::new(Metrics::new()?);
@@ -241,6 +251,7 @@ impl Gateway {
             models: settings.models,
             guard: settings.guard.map(|script| Arc::new(Scripted::new(script)) as Arc<dyn Classifier>),
             store: store.clone(),
+            alerts,
             durability: settings.durability,
             vault: Vault::new(settings.vault, Arc::clone(&metrics)).context("the keys of the vault")?,
             metrics,
@@ -348,6 +359,9 @@ impl BackgroundService for Drain {
         while idle < DRAIN_IDLE_LOOKS && Instant::now() < deadline {
             tokio::time::sleep(DRAIN_INTERVAL).await;
             idle = if self.gate.metrics.in_flight.get() == 0 { idle + 1 } else { 0 };
+        }
+        if let Some(alerts) = &self.gate.alerts {
+            alerts.settle(ALERTS_PATIENCE).await;
         }
         let closed = self.gate.store.clone().close();
         // After the last event is in the store.

@@ -63,7 +63,7 @@ async fn the_record_is_good_while_the_gateway_runs_and_after_and_one_bit_is_foun
     assert!(offline.code == Some(0) && offline.stdout.contains("15 events, seq 3 to 17"), "{offline:?}");
     flip(&gateway.folder().join("part.jsonl"), "tenant-demo");
     let offline = verify(&gateway, &["--export", "part.jsonl"]).await;
-    assert!(offline.code == Some(1) && offline.stdout.contains("seq 16, event 0"), "{offline:?}");
+    assert!(offline.code == Some(1) && offline.stdout.contains("seq 17, event 0"), "{offline:?}");
 
     let few = run(gateway.folder(), &["audit", "export", "--store", "audit.db", "--from", "1", "--to", "1", "-o", "few.jsonl"], "").await;
     assert_eq!(few.code, Some(0), "{few:?}");

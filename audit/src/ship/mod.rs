@@ -77,8 +77,20 @@ impl std::fmt::Debug for ShipOptions {
     }
 }
 
-/// Hears up to which number events are delivered.
-type Told = Box<dyn Fn(i64) + Send>;
+/// What the shipper tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// All events up to this number are delivered.
+    Delivered(i64),
+    /// Nothing was delivered for [`STALLED_AFTER`]; why, a stable class. Told once until something is delivered again.
+    Stalled(&'static str),
+}
+
+/// How long nothing must be delivered, though something should be, before that is told.
+pub const STALLED_AFTER: Duration = Duration::from_secs(60);
+
+/// Hears the news.
+type Told = Box<dyn Fn(News) + Send>;
 
 /// A cloneable handle over the thread that delivers. The last handle dropped tells it to stop and waits for it.
 #[derive(Debug, Clone)]
@@ -92,12 +104,12 @@ struct Inner {
 }
 
 impl Shipper {
-    /// Begins to deliver the events of the store at `store`, which must be open. ClickHouse need not be there yet. `told` is called with
-    /// the number up to which events are delivered: at once, and after each batch.
+    /// Begins to deliver the events of the store at `store`, which must be open. ClickHouse need not be there yet. `told` hears up to
+    /// which number events are delivered, at once and after each batch, and when nothing is.
     ///
     /// # Errors
     /// `Options`, `Certificates`, `Store` or `Ledger`: what no waiting mends.
-    pub fn start(store: &Path, options: ShipOptions, told: impl Fn(i64) + Send + 'static) -> Result<Self, ShipError> {
+    pub fn start(store: &Path, options: ShipOptions, told: impl Fn(News) + Send + 'static) -> Result<Self, ShipError> {
         let meter = Arc::new(Meter::default());
         let (stop, stopped) = watch::channel(false);
         let run = run::Run::new(store, options, Box::new(told), Arc::clone(&meter), stopped)?;

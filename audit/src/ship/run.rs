@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -13,7 +13,7 @@ use super::error::{Refusal, ShipError};
 use super::ledger::{Ledger, Progress};
 use super::meter::{Degraded, Meter};
 use super::table::Table;
-use super::{BATCH_EVENTS_MAX, STOP_MAX, ShipOptions, Told};
+use super::{BATCH_EVENTS_MAX, News, STALLED_AFTER, STOP_MAX, ShipOptions, Told};
 use crate::Reader;
 
 /// How often the backlog is measured while a wait lasts.
@@ -36,6 +36,15 @@ pub(crate) struct Run {
     /// Whether the tables were found to have the version this program needs.
     version_checked: bool,
     refused_in_a_row: usize,
+    ill: Ill,
+}
+
+/// Whether nothing is delivered at present, and whether that was told.
+#[derive(Clone, Copy)]
+enum Ill {
+    No,
+    Since(Instant),
+    Told,
 }
 
 /// A batch and the pieces of it that are still to be acknowledged, the next one last.
@@ -64,8 +73,21 @@ impl Run {
             stats.delivered_seq = progress.delivered_seq;
             stats.quarantined = quarantined;
         });
-        told(progress.delivered_seq);
-        Ok(Self { options, told, reader, ledger, table, meter, stop, progress, work: None, version_checked: false, refused_in_a_row: 0 })
+        told(News::Delivered(progress.delivered_seq));
+        Ok(Self {
+            options,
+            told,
+            reader,
+            ledger,
+            table,
+            meter,
+            stop,
+            progress,
+            work: None,
+            version_checked: false,
+            refused_in_a_row: 0,
+            ill: Ill::No,
+        })
     }
 
     /// Runs until it is told to stop.
@@ -130,7 +152,7 @@ impl Run {
         }
         let Some(last) = work.batch.events().last() else { return Ok(Step::Delivered) };
         self.ledger.delivered(last.seq, &last.event.event_id)?;
-        (self.told)(last.seq);
+        (self.told)(News::Delivered(last.seq));
         self.progress.delivered_seq = last.seq;
         self.progress.sending = None;
         self.meter.change(|stats| stats.batches += 1);
@@ -201,7 +223,8 @@ impl Run {
         Ok(())
     }
 
-    fn is_well(&self) {
+    fn is_well(&mut self) {
+        self.ill = Ill::No;
         let mut before = None;
         self.meter.change(|stats| before = stats.degraded.take());
         if before.is_some() {
@@ -210,6 +233,14 @@ impl Run {
     }
 
     async fn is_ill(&mut self, error: &ShipError) {
+        self.ill = match self.ill {
+            Ill::No => Ill::Since(Instant::now()),
+            Ill::Since(since) if since.elapsed() >= STALLED_AFTER => {
+                (self.told)(News::Stalled(error.class()));
+                Ill::Told
+            }
+            as_before => as_before,
+        };
         if self.meter.failed(error) {
             tracing::error!(class = error.class(), %error, "audit events are not delivered to ClickHouse; they are kept and sent again");
         }

@@ -1,5 +1,6 @@
 //! The command line. Each subcommand has a file; this one holds their words.
 
+mod alert;
 mod audit;
 mod check;
 mod key;
@@ -34,6 +35,8 @@ enum Command {
     Key(key::Key),
     /// Read, prove, export and erase the audit trail, and prepare ClickHouse for it
     Audit(audit::Audit),
+    /// Try the channels that alerts go to
+    Alert(alert::Alert),
 }
 
 impl Cli {
@@ -46,6 +49,7 @@ impl Cli {
             Command::Policy(command) => command.run(),
             Command::Key(command) => command.run(),
             Command::Audit(command) => command.run(),
+            Command::Alert(command) => command.run(),
         };
         match done {
             Ok(code) => code,
