@@ -77,7 +77,7 @@ fn shown(name: &str) -> String {
 }
 
 /// Control characters, white space, and the invisible ones: zero width, bidirectional, tags, variation selectors.
-fn deceives(character: char) -> bool {
+pub(crate) fn deceives(character: char) -> bool {
     character.is_control()
         || character.is_whitespace()
         || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
