@@ -6,6 +6,8 @@ mod key;
 mod tail;
 mod verify;
 
+pub(super) use verify::public_key;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -46,7 +48,7 @@ impl Audit {
 }
 
 /// A bar over events on standard error, where a person waits; and what moves it.
-fn progress() -> (ProgressBar, impl FnMut(u64, u64)) {
+pub(super) fn progress() -> (ProgressBar, impl FnMut(u64, u64)) {
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events, {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let moved = bar.clone();
