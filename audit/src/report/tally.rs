@@ -15,8 +15,9 @@ use crate::{Decision, Event, FindingRecord, Guard, Kind, Latencies, Mode, Severi
 /// Callers and addresses named.
 const TOP: usize = 10;
 const MINUTE_US: i64 = 60_000_000;
+type Time = fn(&Latencies) -> Option<u64>;
 /// The stages in the order of a request's way, with their times.
-const STAGES: [(&str, fn(&Latencies) -> Option<u64>); 13] = [
+const STAGES: [(&str, Time); 13] = [
     ("receive", |times| times.receive),
     ("authenticate", |times| times.authenticate),
     ("limit", |times| times.limit),
