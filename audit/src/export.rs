@@ -134,7 +134,7 @@ fn resolve(connection: &Connection, range: &Range) -> rusqlite::Result<Option<Ex
 }
 
 /// The hash that stands before the event `first`.
-fn before(connection: &Connection, store_id: &str, first: i64) -> rusqlite::Result<ChainHash> {
+pub(crate) fn before(connection: &Connection, store_id: &str, first: i64) -> rusqlite::Result<ChainHash> {
     let sql = "SELECT chain_hash FROM events WHERE seq = ?1 \
                UNION ALL SELECT chain_hash FROM checkpoints WHERE seq = ?1 AND kind = 'cut' LIMIT 1";
     let found: Option<ChainHash> = connection.query_row(sql, [first - 1], |row| row.get(0)).optional()?;

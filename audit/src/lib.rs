@@ -20,6 +20,7 @@ mod notary;
 mod proof;
 mod reader;
 mod recover;
+pub mod report;
 mod retention;
 mod row;
 mod schema;

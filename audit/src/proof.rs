@@ -19,6 +19,8 @@ use crate::{AuditError, Event, file, meta, notary, schema};
 const CHECKPOINTS_MAX: usize = 2_000_000;
 /// Bytes of a line of a checkpoint file.
 const LINE_BYTES_MAX: u64 = 4_096;
+/// The columns of an event that are checked.
+pub(crate) const ROW: &str = "seq, event_id, chain_hash, body, ts_us, kind, phase, tenant, request_id, decision, severity";
 /// Events between two words about progress.
 const PROGRESS_EVENTS: u64 = 1_000;
 
@@ -75,9 +77,7 @@ fn events(connection: &Connection, mut verifier: Verifier, progress: &mut impl F
     let total: i64 =
         connection
             .query_row("SELECT coalesce((SELECT max(seq) FROM events) - (SELECT min(seq) FROM events) + 1, 0)", [], |row| row.get(0))?;
-    let mut statement = connection.prepare(
-        "SELECT seq, event_id, chain_hash, body, ts_us, kind, phase, tenant, request_id, decision, severity FROM events ORDER BY seq",
-    )?;
+    let mut statement = connection.prepare(&format!("SELECT {ROW} FROM events ORDER BY seq"))?;
     let mut rows = statement.query([])?;
     let mut done = 0;
     while let Some(row) = rows.next()? {
@@ -85,7 +85,10 @@ fn events(connection: &Connection, mut verifier: Verifier, progress: &mut impl F
         let event_id = String::from_utf8_lossy(bytes(1)?);
         let here = ChainRow { seq: row.get(0)?, event_id: &event_id, chain_hash: bytes(2)?, body: bytes(3)? };
         verifier.row(&here);
-        if let Some(column) = changed_column(row, here.body)? {
+        // A body that is no event says nothing.
+        if let Ok(event) = serde_json::from_slice(here.body)
+            && let Some(column) = changed_column(row, &event)?
+        {
             verifier.column(&here, column);
         }
         done += 1;
@@ -97,9 +100,8 @@ fn events(connection: &Connection, mut verifier: Verifier, progress: &mut impl F
     Ok(verifier.finish())
 }
 
-/// The first column that says something else than the body. A body that is no event says nothing.
-fn changed_column(row: &rusqlite::Row<'_>, body: &[u8]) -> rusqlite::Result<Option<&'static str>> {
-    let Ok(event) = serde_json::from_slice::<Event>(body) else { return Ok(None) };
+/// The first of [`ROW`] that says something else than the body.
+pub(crate) fn changed_column(row: &rusqlite::Row<'_>, event: &Event) -> rusqlite::Result<Option<&'static str>> {
     let text = |index: usize| row.get_ref(index).map(|value| value.as_bytes_or_null().unwrap_or_default());
     let request_id = Some(event.request_id.as_bytes()).filter(|id| !id.is_empty());
     let columns = [
@@ -125,7 +127,7 @@ pub(crate) fn trusted(connection: &Connection, given: &[PublicKey]) -> rusqlite:
 }
 
 /// The checkpoints in the store. A line that is none is left out: what matters is what a checkpoint says, and it could as well be gone.
-fn stored_checkpoints(connection: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
+pub(crate) fn stored_checkpoints(connection: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
     let mut statement =
         connection.prepare("SELECT line FROM (SELECT line, seq FROM checkpoints ORDER BY seq DESC LIMIT ?1) ORDER BY seq")?;
     let limit = i64::try_from(CHECKPOINTS_MAX).unwrap_or(i64::MAX);

@@ -17,6 +17,7 @@ mod request;
 mod script;
 mod setup;
 mod sse;
+mod trail;
 mod wait;
 
 pub use audit::AuditTrail;
@@ -32,4 +33,5 @@ pub use request::Request;
 pub use script::{Gate, Script};
 pub use setup::{Setup, repository};
 pub use sse::{Ending, Event, Streamed};
+pub use trail::made_up;
 pub use wait::{PATIENCE, eventually, eventually_asked, soon, within};

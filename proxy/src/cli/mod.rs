@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod key;
 mod policy;
+mod report;
 mod scan;
 mod serve;
 mod texts;
@@ -37,6 +38,8 @@ enum Command {
     Audit(audit::Audit),
     /// Try the channels that alerts go to
     Alert(alert::Alert),
+    /// Report what happened in a period: decisions, findings, callers, latencies, by framework, with the proof of the record
+    Report(report::Report),
 }
 
 impl Cli {
@@ -50,6 +53,7 @@ impl Cli {
             Command::Key(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Alert(command) => command.run(),
+            Command::Report(command) => command.run().map(|()| ExitCode::SUCCESS),
         };
         match done {
             Ok(code) => code,
@@ -77,6 +81,16 @@ fn moment(word: &str) -> Result<i64, String> {
     let day = || word.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|day| day.timestamp());
     let time = word.parse::<jiff::Timestamp>().ok().or_else(day);
     time.map(|time| time.as_microsecond()).ok_or_else(|| "write 2026-11-01 (UTC) or 2026-11-01T08:00:00Z".to_owned())
+}
+
+/// Prints a text as it is; a closed pipe ends the program quietly.
+fn say_text(text: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written?),
+    }
 }
 
 /// Prints a line; a closed pipe (as by `head`) ends the program quietly.

@@ -9,6 +9,8 @@ mod quarantine;
 mod tail;
 mod verify;
 
+pub(super) use verify::public_key;
+
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -58,7 +60,7 @@ impl Audit {
 }
 
 /// A bar over events on standard error, where a person waits; and what moves it.
-fn progress() -> (ProgressBar, impl FnMut(u64, u64)) {
+pub(super) fn progress() -> (ProgressBar, impl FnMut(u64, u64)) {
     let style = ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events, {eta} left");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let moved = bar.clone();

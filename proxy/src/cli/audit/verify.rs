@@ -98,7 +98,7 @@ fn verify_file(path: &Path, against: &Against<'_>, moved: impl FnMut(u64, u64)) 
 }
 
 /// A key as it is written on the command line.
-fn public_key(word: &str) -> anyhow::Result<PublicKey> {
+pub(in crate::cli) fn public_key(word: &str) -> anyhow::Result<PublicKey> {
     if let Ok(key) = word.parse() {
         return Ok(key);
     }
