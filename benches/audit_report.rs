@@ -48,10 +48,10 @@ fn fill(path: &Path, events: u64) {
     for n in 0..requests {
         waiting.extend(made_up(n, requests, FROM_US, LENGTH_US).into_iter().map(|event| store.record(event)));
         if waiting.len() >= WAITING {
-            waiting.drain(..).for_each(|commit| drop(commit.wait().expect("an event recorded")));
+            waiting.drain(..).for_each(|commit| _ = commit.wait().expect("an event recorded"));
         }
     }
-    waiting.into_iter().for_each(|commit| drop(commit.wait().expect("an event recorded")));
+    waiting.into_iter().for_each(|commit| _ = commit.wait().expect("an event recorded"));
     store.close().expect("a store closed");
 }
 

@@ -155,14 +155,16 @@ async fn an_alert_leads_to_no_alert() {
     let shut = Backend::start().await;
     shut.always(Script::answer(404, &[], ""));
     let gateway = setup("webhook", &shut, &json!({"severity": "low", "window": "1s"})).start().await;
-    gateway.say(OVERRIDE).await;
+    // The start's policy.
     counted(&gateway, "failed", 1.0).await;
-    // A second one after the first is on record: were there a loop, its own message would come first.
-    alerts_on_record(&gateway, 1).await;
-    gateway.say("tok_0123456789abcdef").await;
+    gateway.say(OVERRIDE).await;
     counted(&gateway, "failed", 2.0).await;
+    // Another one after those are on record: were there a loop, its own message would come first.
+    alerts_on_record(&gateway, 2).await;
+    gateway.say("tok_0123456789abcdef").await;
+    counted(&gateway, "failed", 3.0).await;
     let topics: Vec<String> = shut.requests().iter().map(|request| request.json()["topic"].to_string()).collect();
-    assert_eq!(topics, ["\"decision\"", "\"decision\""]);
+    assert_eq!(topics, ["\"policy_change\"", "\"decision\"", "\"decision\""]);
 }
 
 #[tokio::test]

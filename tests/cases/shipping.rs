@@ -413,6 +413,12 @@ async fn d8_events_sent_again_past_the_window_are_read_once() {
     std::fs::remove_file(place.folder.path().join("audit.db.ship")).expect("to lose the notes");
     let shipper = place.ship();
     eventually("everything once more", || (shipper.stats().delivered_seq == 21).then_some(())).await;
+    assert_eq!(server.query(COUNT).await, "21\t21", "the same tokens within the window");
+    drop(shipper);
+    server.query("ALTER TABLE portcullis.events MODIFY SETTING non_replicated_deduplication_window = 0").await;
+    std::fs::remove_file(place.folder.path().join("audit.db.ship")).expect("to lose the notes");
+    let shipper = place.ship();
+    eventually("everything once more", || (shipper.stats().delivered_seq == 21).then_some(())).await;
     assert_eq!(server.query(COUNT).await, "42\t21");
     assert_eq!(server.query("SELECT count(), uniqExact(event_id) FROM portcullis.events_read").await, "21\t21");
 }
