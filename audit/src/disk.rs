@@ -20,7 +20,7 @@ use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
 use crate::subjects::{self, SubjectKeys};
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
+use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -49,6 +49,8 @@ pub(crate) struct Disk {
     keys: Option<SubjectKeys>,
     /// Whether it was told that they cannot be opened.
     keys_broken: bool,
+    /// Name of the gateway instance.
+    gateway: String,
     retention: Retention,
     round: Round,
     /// What the file says of [`Meter::delivered`].
@@ -97,6 +99,7 @@ impl Disk {
             notary,
             keys: None,
             keys_broken: false,
+            gateway: options.gateway.clone(),
             retention: options.retention,
             round: Round::default(),
             delivered,
@@ -223,7 +226,8 @@ impl Disk {
         let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
         let tap = meter.tap.get();
         let matters: Vec<_> = events.iter().filter_map(|event| tap?.of(event)).collect();
-        let rows = events.into_iter().map(|event| Row::new(event.bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let named = |event: Event| Event { gateway: self.gateway.clone(), ..event };
+        let rows = events.into_iter().map(|event| Row::new(named(event).bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         write(connection, &rows)?;
         if let Some(tap) = tap {
             matters.into_iter().for_each(|matter| tap.tell(*matter));

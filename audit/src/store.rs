@@ -22,6 +22,8 @@ use crate::{AuditError, Event, Fault, Fingerprint, PublicKey, Retention, StoreSt
 /// How a store is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreOptions {
+    /// Name of the gateway instance, written into events that come without one.
+    pub gateway: String,
     /// Events that may wait for the writer; one more is answered [`AuditError::Overloaded`].
     pub queue_events_max: usize,
     /// Bytes that those events may have together.
@@ -55,6 +57,7 @@ pub enum Signing {
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
+            gateway: String::new(),
             queue_events_max: 65_536,
             queue_bytes_max: 64 << 20,
             bytes_max: None,
@@ -93,6 +96,7 @@ pub struct Store {
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
+    gateway: String,
     store_id: String,
     public_key: Option<PublicKey>,
     fingerprint: Fingerprint,
@@ -120,7 +124,7 @@ impl Store {
             .spawn(move || writer::run(&receiver, &thread_meter, disk))
             .map_err(|error| AuditError::open_io(&path, &error))?;
         let (queue_bytes_max, writer) = (options.queue_bytes_max, Mutex::new(Some(writer)));
-        let inner = Inner { path, store_id, public_key, fingerprint, sender, queue_bytes_max, meter, writer };
+        let inner = Inner { path, gateway: options.gateway, store_id, public_key, fingerprint, sender, queue_bytes_max, meter, writer };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -130,7 +134,10 @@ impl Store {
     }
 
     /// Hands an event to the writer. Never blocks. The event is written whether or not the returned future is awaited or kept.
-    pub fn record(&self, event: Event) -> Commit {
+    pub fn record(&self, mut event: Event) -> Commit {
+        if event.gateway.is_empty() {
+            event.gateway.clone_from(&self.inner.gateway);
+        }
         let event = event.bounded();
         let matter = self.inner.meter.tap.get().and_then(|tap| tap.of(&event));
         let row = match Row::new(event) {

@@ -19,6 +19,8 @@ pub(crate) struct AuditFile {
     #[serde(default)]
     pub durability: Durability,
     #[serde(default)]
+    gateway: Option<String>,
+    #[serde(default)]
     signing_key: Option<PathBuf>,
     #[serde(default)]
     checkpoint: CheckpointFile,
@@ -62,6 +64,7 @@ impl AuditFile {
             return Err(format!("audit.retention.bytes: must be at least {RETENTION_BYTES_MIN}; leave it out to keep events however many"));
         }
         Ok(StoreOptions {
+            gateway: self.gateway.clone().unwrap_or_else(host_name),
             signing: self.signing_key.as_ref().map_or(Signing::Beside, |path| Signing::File(base.join(path))),
             checkpoint_events: self.checkpoint.events,
             checkpoint_interval: self.checkpoint.every,
@@ -73,4 +76,9 @@ impl AuditFile {
             ..StoreOptions::default()
         })
     }
+}
+
+/// The machine's name; nothing where the system does not say.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_default()
 }

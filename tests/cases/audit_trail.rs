@@ -48,7 +48,7 @@ async fn a_forwarded_request_leaves_one_decision_and_one_completion() {
 async fn a_prompt_is_known_by_its_fingerprint_and_a_session_by_its_name() {
     let backend = Backend::start().await;
     let policy = "name: harness\npacks: []\nclient_address: network\n";
-    let gateway = Setup::before(&backend).policy(policy).start().await;
+    let gateway = Setup::before(&backend).policy(policy).set("audit.gateway", "edge-1").start().await;
     let mut prints = Vec::new();
     for (text, session) in [("one", "x-session-id: s-1"), ("one", "x-session-id: two words"), ("two", "x-session-id: s-1")] {
         let answer = gateway.exchange(&Request::chat(gateway.key(), &canned::chat(text)).line(session)).await;
@@ -56,6 +56,7 @@ async fn a_prompt_is_known_by_its_fingerprint_and_a_session_by_its_name() {
         assert_eq!(decision.session_id, if session.ends_with("s-1") { "s-1" } else { "" });
         assert_eq!((&decision.session_id, &decision.prompt_hash), (&completion.session_id, &completion.prompt_hash));
         assert_eq!(decision.client_addr, "127.0.0.0/24");
+        assert_eq!((decision.gateway.as_str(), completion.gateway.as_str()), ("edge-1", "edge-1"));
         assert_eq!(backend.last_request().header("x-session-id"), None, "the name of a session is not sent on");
         prints.push(decision.prompt_hash);
     }
