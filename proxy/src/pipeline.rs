@@ -111,7 +111,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     upstream.name.clone_into(&mut ledger.event.upstream);
     let text_bytes = parsed.text_bytes() as u64;
     ledger.event.text_bytes = Some(text_bytes);
-    ledger.fingerprint(&parsed.leaves);
+    unhurried(text_bytes as usize, || ledger.fingerprint(&parsed.leaves));
     let texts: Vec<Text<'_>> = parsed.leaves.iter().chain(parsed.joined.iter().map(|joined| &joined.leaf)).map(text).collect();
     let today = notices::today();
     notices::tell(gate, today);
