@@ -3,16 +3,30 @@
 //! The gateway asks for the scores of all texts of a request at once and gives a deadline; it gets one [`Scores`] per text or
 //! [`Unavailable`] with the reason, never a wait past the deadline and never a silent "safe".
 
+pub mod config;
+pub mod encoder;
+pub mod error;
+pub mod eval;
+mod linear;
+pub mod manifest;
+mod math;
+mod network;
+mod ops;
 mod scripted;
+pub mod tokenize;
+pub mod train;
+pub mod weights;
 
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
+pub use network::{Network, NetworkError, Verdict, Window};
 pub use scripted::{Phrase, Script, Scripted};
 
 /// Who speaks in a text. The same sentence is a request from a user and an attack in a tool's result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// The operator's own instructions.
     System,

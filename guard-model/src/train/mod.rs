@@ -1,0 +1,9 @@
+//! Training: data, vocabulary, methods, the loop.
+
+mod adamw;
+mod batches;
+pub mod data;
+pub mod method;
+mod random;
+pub mod run;
+pub mod vocabulary;
