@@ -142,8 +142,8 @@ mod tests {
             ("\"hidden_size\": 8", "\"hidden_size\": 0", "hidden_size is 0"),
             ("\"window_tokens\": 32", "\"window_tokens\": 65", "64 positions"),
             ("\"overlap_tokens\": 8", "\"overlap_tokens\": 17", "half"),
-            ("\"overlap_tokens\": 8", "\"temperature\": 0", "temperature"),
-            ("\"overlap_tokens\": 8", "\"speaker_tokens\": [\"a\"]", "four tokens"),
+            ("\"overlap_tokens\": 8", "\"overlap_tokens\": 8, \"temperature\": 0", "temperature"),
+            ("\"overlap_tokens\": 8", "\"overlap_tokens\": 8, \"speaker_tokens\": [\"a\"]", "four tokens"),
             ("\"vocab_size\": 100,", "", "vocab_size"),
         ] {
             let error = open(&GOOD.replace(old, new)).unwrap_err().to_string();

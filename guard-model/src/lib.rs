@@ -10,8 +10,10 @@ pub mod eval;
 mod linear;
 pub mod manifest;
 mod math;
+mod model;
 mod network;
 mod ops;
+pub mod packed;
 mod scripted;
 pub mod tokenize;
 pub mod train;
@@ -21,6 +23,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
+pub use model::{CpuNetwork, Model};
 pub use network::{Network, NetworkError, Verdict, Window};
 pub use scripted::{Phrase, Script, Scripted};
 

@@ -98,11 +98,6 @@ impl AdamW {
         self.steps = steps;
         Ok(())
     }
-
-    /// The parameters.
-    pub fn parameters(&self) -> &[Parameter] {
-        &self.parameters
-    }
 }
 
 fn floats<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
@@ -171,13 +166,13 @@ mod tests {
     }
 
     fn step(optimiser: &mut AdamW) {
-        let x = optimiser.parameters()[0].var.as_tensor().clone();
+        let x = optimiser.parameters[0].var.as_tensor().clone();
         let loss = (x - 1.0).unwrap().sqr().unwrap().sum_all().unwrap();
         optimiser.step(&loss.backward().unwrap(), 0.1).unwrap();
     }
 
     fn value(optimiser: &AdamW) -> Vec<f32> {
-        optimiser.parameters()[0].var.to_vec1().unwrap()
+        optimiser.parameters[0].var.to_vec1().unwrap()
     }
 
     #[test]
@@ -201,7 +196,7 @@ mod tests {
     #[test]
     fn a_gradient_that_is_no_number_is_an_error() {
         let mut optimiser = optimiser();
-        let x = optimiser.parameters()[0].var.as_tensor().clone();
+        let x = optimiser.parameters[0].var.as_tensor().clone();
         let loss = (x.log().unwrap()).sum_all().unwrap();
         assert!(optimiser.step(&(loss * f64::NAN).unwrap().backward().unwrap(), 0.1).is_err());
     }

@@ -4,6 +4,6 @@ mod adamw;
 mod batches;
 pub mod data;
 pub mod method;
-mod random;
+pub(crate) mod random;
 pub mod run;
 pub mod vocabulary;

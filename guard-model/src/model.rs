@@ -1,0 +1,136 @@
+//! A model folder, opened for serving on the CPU: checked, packed, warm.
+
+use std::{path::Path, sync::Arc};
+
+use crate::{
+    Scores, Speaker,
+    config::NetworkConfig,
+    error::ModelError,
+    manifest::Manifest,
+    network::{Network, NetworkError, Verdict, Window},
+    packed::{Output, Packed},
+    tokenize::Tokenizer,
+    weights::Weights,
+};
+
+/// A network with its tokenizer and its name.
+pub struct Model {
+    version: String,
+    tokenizer: Arc<Tokenizer>,
+    network: CpuNetwork,
+}
+
+/// The packed network on a number of threads.
+pub struct CpuNetwork {
+    packed: Packed,
+    temperature: f32,
+    threads: rayon::ThreadPool,
+}
+
+impl Model {
+    /// Opens a folder in Hugging Face's layout (`config.json`, `tokenizer.json`, `model.safetensors`) with a `manifest.json`, to be run
+    /// by `threads` threads (0: one).
+    ///
+    /// # Errors
+    /// The file that is missing, cut, other than the manifest says, or does not fit the others, and why.
+    pub fn open(dir: &Path, threads: usize) -> Result<Self, ModelError> {
+        let manifest = Manifest::verify(dir)?;
+        let config = NetworkConfig::open(&dir.join("config.json"))?;
+        let tokenizer = Tokenizer::open(&dir.join("tokenizer.json"), &config)?;
+        let path = dir.join("model.safetensors");
+        let weights = Weights::open(&path)?;
+        let packed = Packed::new(&weights, &config).map_err(|e| ModelError::content(&path, e))?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|n| format!("guard-{n}"))
+            .build()
+            .map_err(|e| ModelError::Setting(format!("the guard's threads cannot be started: {e}")))?;
+        let network = CpuNetwork { packed, temperature: config.guard.temperature as f32, threads };
+        let version = format!("{}+{}", config.guard.version, manifest.fingerprint());
+        Ok(Self { version, tokenizer: Arc::new(tokenizer), network })
+    }
+
+    /// The model's name and the beginning of its manifest's digest, such as `small-1+0123456789ab`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The tokenizer, for threads that prepare windows.
+    pub fn tokenizer(&self) -> Arc<Tokenizer> {
+        self.tokenizer.clone()
+    }
+
+    /// The network, for the thread that owns it.
+    pub fn into_network(self) -> CpuNetwork {
+        self.network
+    }
+
+    /// Scores one text on the calling thread: its worst window.
+    ///
+    /// # Errors
+    /// What the tokenizer or the network says.
+    pub fn score(&mut self, speaker: Speaker, text: &str) -> Result<Scores, ModelError> {
+        let windows = self.tokenizer.windows(speaker, text).map_err(ModelError::Setting)?;
+        let verdicts = self.network.run(&windows).map_err(|e| ModelError::Setting(e.to_string()))?;
+        let worst = verdicts.into_iter().max_by(|a, b| a.scores.attack().total_cmp(&b.scores.attack()));
+        worst.map(|verdict| verdict.scores).ok_or_else(|| ModelError::Setting("a text without a window".into()))
+    }
+}
+
+impl Network for CpuNetwork {
+    fn run(&mut self, windows: &[Window]) -> Result<Vec<Verdict>, NetworkError> {
+        let outputs = self.outputs(windows).map_err(|e| NetworkError::Device(e.to_string()))?;
+        outputs
+            .into_iter()
+            .map(|Output { logits, vector }| {
+                let scores = softmax(logits.map(|x| x / self.temperature));
+                let sound = scores.is_sound() && vector.iter().all(|x| x.is_finite());
+                if sound { Ok(Verdict { scores, vector }) } else { Err(NetworkError::NotFinite) }
+            })
+            .collect()
+    }
+}
+
+impl CpuNetwork {
+    /// The outputs of windows: each thread takes a run of them with about as many tokens as the others.
+    fn outputs(&self, windows: &[Window]) -> candle_core::Result<Vec<Output>> {
+        let threads = self.threads.current_num_threads();
+        if threads == 1 || windows.len() == 1 {
+            return self.packed.run(windows);
+        }
+        let share = windows.iter().map(|window| window.ids.len()).sum::<usize>().div_ceil(threads);
+        let (mut parts, mut first, mut tokens) = (Vec::with_capacity(threads), 0, 0);
+        for (n, window) in windows.iter().enumerate() {
+            tokens += window.ids.len();
+            if tokens >= share || n + 1 == windows.len() {
+                parts.push(&windows[first..=n]);
+                (first, tokens) = (n + 1, 0);
+            }
+        }
+        use rayon::prelude::*;
+        let outputs: Vec<Vec<Output>> =
+            self.threads.install(|| parts.par_iter().map(|part| self.packed.run(part)).collect::<candle_core::Result<_>>())?;
+        Ok(outputs.concat())
+    }
+}
+
+fn softmax(logits: [f32; 3]) -> Scores {
+    let most = logits.iter().fold(f32::NEG_INFINITY, |most, x| if *x > most { *x } else { most });
+    let [benign, injection, jailbreak] = logits.map(|x| (x - most).exp());
+    let sum = benign + injection + jailbreak;
+    Scores { benign: benign / sum, injection: injection / sum, jailbreak: jailbreak / sum }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_add_up_and_a_nan_is_seen() {
+        let scores = softmax([1000.0, 999.0, -1000.0]);
+        assert!((scores.benign + scores.injection + scores.jailbreak - 1.0).abs() < 1e-6 && scores.is_sound());
+        assert!(scores.benign > 0.7 && scores.injection > 0.2);
+        assert!(!softmax([f32::NAN, 0.0, 0.0]).is_sound());
+        assert!(!softmax([f32::INFINITY, 0.0, 0.0]).is_sound());
+    }
+}
