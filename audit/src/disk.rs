@@ -22,7 +22,7 @@ use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
 use crate::subjects::SubjectKeys;
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Durability, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
+use crate::{AuditError, Decision, Durability, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, crash, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -158,6 +158,7 @@ impl Disk {
             return Ok(());
         }
         let Some(connection) = self.connection.take() else { return Ok(()) };
+        crash::point("before_log_moved");
         let pages = file::checkpoint(&connection, "PASSIVE").map_err(|error| AuditError::write(&error))?.log_pages;
         if pages > LOG_PAGES_MAX {
             let insisted = connection
@@ -170,6 +171,7 @@ impl Disk {
         }
         self.connection = Some(connection);
         (self.bytes_since_checkpoint, self.commits_since_checkpoint) = (0, 0);
+        crash::point("after_log_moved");
         Ok(())
     }
 
@@ -190,7 +192,9 @@ pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Resu
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut head = Head::read(&transaction)?;
     let answers = rows.iter().map(|row| insert(&transaction, &mut head, row)).collect::<rusqlite::Result<_>>()?;
+    crash::point("appended");
     transaction.commit()?;
+    crash::point("committed");
     Ok(answers)
 }
 

@@ -7,6 +7,8 @@ pub mod alert;
 mod chain;
 mod change;
 mod checkpoint;
+#[doc(hidden)]
+pub mod crash;
 mod disk;
 mod error;
 mod event;
