@@ -4,7 +4,6 @@
 //! [`Unavailable`] with the reason, never a wait past the deadline and never a silent "safe".
 
 pub mod config;
-mod device;
 pub mod encoder;
 pub mod error;
 pub mod eval;
@@ -24,8 +23,7 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
-pub use device::{DeviceNetwork, gpu};
-pub use model::{CpuNetwork, Model, Place};
+pub use model::{CpuNetwork, Model};
 pub use network::{Network, NetworkError, Verdict, Window};
 pub use scripted::{Phrase, Script, Scripted};
 

@@ -1,11 +1,10 @@
-//! A model folder, opened for serving: checked, packed for the CPU or put on a GPU.
+//! A model folder, opened for serving on the CPU: checked, packed, warm.
 
 use std::{path::Path, sync::Arc};
 
 use crate::{
     Scores, Speaker,
     config::NetworkConfig,
-    device::{self, DeviceNetwork},
     error::ModelError,
     manifest::Manifest,
     network::{Network, NetworkError, Verdict, Window},
@@ -18,16 +17,7 @@ use crate::{
 pub struct Model {
     version: String,
     tokenizer: Arc<Tokenizer>,
-    network: Box<dyn Network>,
-}
-
-/// Where a network runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// On so many threads; 0 counts as 1.
-    Cpu(usize),
-    /// On the GPU of this number.
-    Gpu(usize),
+    network: CpuNetwork,
 }
 
 /// The packed network on a number of threads.
@@ -39,17 +29,23 @@ pub struct CpuNetwork {
 
 impl Model {
     /// Opens a folder in Hugging Face's layout (`config.json`, `tokenizer.json`, `model.safetensors`) with a `manifest.json`, to be run
-    /// at `place`.
+    /// by `threads` threads (0: one).
     ///
     /// # Errors
-    /// The file that is missing, cut, other than the manifest says, or does not fit the others, and why; a GPU that is not there.
-    pub fn open(dir: &Path, place: Place) -> Result<Self, ModelError> {
+    /// The file that is missing, cut, other than the manifest says, or does not fit the others, and why.
+    pub fn open(dir: &Path, threads: usize) -> Result<Self, ModelError> {
         let manifest = Manifest::verify(dir)?;
         let config = NetworkConfig::open(&dir.join("config.json"))?;
         let tokenizer = Tokenizer::open(&dir.join("tokenizer.json"), &config)?;
         let path = dir.join("model.safetensors");
         let weights = Weights::open(&path)?;
-        let network = network(&weights, &config, place).map_err(|e| ModelError::content(&path, e))?;
+        let packed = Packed::new(&weights, &config).map_err(|e| ModelError::content(&path, e))?;
+        let threads = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|n| format!("guard-{n}"))
+            .build()
+            .map_err(|e| ModelError::Setting(format!("the guard's threads cannot be started: {e}")))?;
+        let network = CpuNetwork { packed, temperature: config.guard.temperature as f32, threads };
         let version = format!("{}+{}", config.guard.version, manifest.fingerprint());
         Ok(Self { version, tokenizer: Arc::new(tokenizer), network })
     }
@@ -65,7 +61,7 @@ impl Model {
     }
 
     /// The network, for the thread that owns it.
-    pub fn into_network(self) -> Box<dyn Network> {
+    pub fn into_network(self) -> CpuNetwork {
         self.network
     }
 
@@ -79,20 +75,6 @@ impl Model {
         let worst = verdicts.into_iter().max_by(|a, b| a.scores.attack().total_cmp(&b.scores.attack()));
         worst.map(|verdict| verdict.scores).ok_or_else(|| ModelError::Setting("a text without a window".into()))
     }
-}
-
-/// Weights with prefixes or adapters are run by candle also on a CPU; all others packed.
-fn network(weights: &Weights, config: &NetworkConfig, place: Place) -> candle_core::Result<Box<dyn Network>> {
-    let threads = match place {
-        Place::Gpu(n) => return Ok(Box::new(DeviceNetwork::new(weights, config, &device::gpu(n)?)?)),
-        Place::Cpu(_) if Packed::cannot(weights).is_some() => {
-            return Ok(Box::new(DeviceNetwork::new(weights, config, &candle_core::Device::Cpu)?));
-        }
-        Place::Cpu(threads) => threads.max(1),
-    };
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|n| format!("guard-{n}")).build();
-    let threads = threads.map_err(|e| candle_core::Error::Msg(format!("the guard's threads cannot be started: {e}")))?;
-    Ok(Box::new(CpuNetwork { packed: Packed::new(weights, config)?, temperature: config.guard.temperature as f32, threads }))
 }
 
 impl Network for CpuNetwork {

@@ -91,13 +91,8 @@ impl Packed {
         Self::with_width(weights, config, math::width())
     }
 
-    /// A tensor of these weights that only the candle encoder runs, if there is one.
-    pub fn cannot(weights: &Weights) -> Option<String> {
-        weights.names().into_iter().find(|name| [".prefix.", ".adapter.", ".lora."].iter().any(|part| name.contains(part)))
-    }
-
     fn with_width(weights: &Weights, config: &NetworkConfig, width: Width) -> Result<Self> {
-        if let Some(name) = Self::cannot(weights) {
+        if let Some(name) = weights.names().iter().find(|name| [".prefix.", ".adapter.", ".lora."].iter().any(|part| name.contains(part))) {
             candle_core::bail!("{name}: weights with prefixes, adapters or low-rank corrections beside them are not run packed");
         }
         let (hidden, wide, vocabulary) = (config.hidden_size, config.intermediate_size, config.vocab_size);
