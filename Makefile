@@ -1,5 +1,5 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test check lint bench bench-peers fuzz reference setup-test
+.PHONY: help run build test test-faults chaos check lint bench bench-peers fuzz reference setup-test
 
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +22,14 @@ test: setup-test ## every test: units, properties, whole system, the OpenAI SDK,
 
 fuzz:            ## mutated texts against the laws of screening: ten minutes, or PORTCULLIS_FUZZ_SECONDS
 	PORTCULLIS_FUZZ_SECONDS=$${PORTCULLIS_FUZZ_SECONDS:-600} cargo nextest run --locked -p portcullis-policies --no-capture fuzz
+
+# Some minutes. PORTCULLIS_CHAOS_KILLS says how often, PORTCULLIS_CHAOS_SEED repeats a run.
+chaos: setup-test ## a gateway under load killed 50 times while its ClickHouse fails: nothing lost, nothing twice; prints the counts
+	cargo build --locked --workspace
+	PORTCULLIS_CHAOS_KILLS=$${PORTCULLIS_CHAOS_KILLS:-50} cargo nextest run --locked --workspace --test chaos --no-capture
+
+test-faults: setup-test ## a full file system and a disk whose syncs fail, under a real gateway; needs strace, and root or user namespaces
+	@tests/faults.sh
 
 lint:            ## clippy with the workspace's lints as errors, and formatting
 	cargo clippy --locked --workspace --all-targets -- -D warnings

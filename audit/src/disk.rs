@@ -1,8 +1,10 @@
 //! The store's file in the hands of its one owner: opening, group commits, checkpoints, and a fresh start after every failure.
 //!
 //! After a failed commit the connection is closed and never used again: what a failed fsync left in the system's cache is unknown.
-//! The next commit opens a new one and first moves the whole write-ahead log into the database (checkpoint `TRUNCATE`), so that
-//! no event that is promised later ever stands behind bytes that may not be on the disk.
+//! The next commit, or [`upkeep`] within a second if none comes, opens a new one and first moves the whole write-ahead log into the
+//! database (checkpoint `TRUNCATE`), so that no event that is promised later ever stands behind bytes that may not be on the disk.
+
+mod upkeep;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,9 +20,9 @@ use crate::retention::Round;
 use crate::row::Row;
 use crate::signing::PublicKey;
 use crate::store::OnCorrupt;
-use crate::subjects::{self, SubjectKeys};
+use crate::subjects::SubjectKeys;
 use crate::writer::Answer;
-use crate::{AuditError, Decision, Event, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, file, meta, recover};
+use crate::{AuditError, Decision, Durability, Fault, Kind, Receipt, Retention, Severity, StoreOptions, chain, crash, file, meta, recover};
 
 /// Bytes of events after which the log is moved into the database.
 const CHECKPOINT_BYTES: usize = 1 << 20;
@@ -30,11 +32,6 @@ const CHECKPOINT_COMMITS: usize = 512;
 const LOG_PAGES_MAX: i64 = 16_384;
 /// ... and how long it insists, while all commits wait.
 const INSIST_WAIT: Duration = Duration::from_millis(100);
-
-/// How often it is looked whether there is anything to do beside writing events ...
-pub(crate) const CHORES_INTERVAL: Duration = Duration::from_secs(1);
-/// ... and how long not, after that failed.
-const CHORES_REST: Duration = Duration::from_secs(30);
 
 pub(crate) struct Disk {
     path: PathBuf,
@@ -56,6 +53,13 @@ pub(crate) struct Disk {
     /// What the file says of [`Meter::delivered`].
     delivered: i64,
     chores_due: Instant,
+    durability: Durability,
+    /// Since when a commit waits for its sync; `None` where none does.
+    unsynced_since: Option<Instant>,
+    /// When it is next tried to get over a failure without an event to write.
+    heal_due: Instant,
+    /// Bytes of the events tried last; what the disk has to take before it counts as healed.
+    tried_bytes: usize,
     /// Last, so that it is given back after the connection is closed.
     _lock: File,
 }
@@ -86,6 +90,7 @@ impl Disk {
         if recovered > 0 {
             tracing::warn!(path = %path.display(), recovered, "audit store: requests an earlier run left open are completed as `incomplete`");
         }
+        upkeep::begin(&connection, options.durability).map_err(|error| AuditError::open(&path, &error))?;
         meter.delivered.store(delivered, Relaxed);
         meter.recovered.store(recovered, Relaxed);
         meter.bytes.store(file::bytes_on_disk(&path), Relaxed);
@@ -104,6 +109,10 @@ impl Disk {
             round: Round::default(),
             delivered,
             chores_due: Instant::now(),
+            durability: options.durability,
+            unsynced_since: None,
+            heal_due: Instant::now(),
+            tried_bytes: 0,
             _lock: lock,
         })
     }
@@ -120,18 +129,23 @@ impl Disk {
         self.notary.as_ref().map(Notary::public_key)
     }
 
-    /// Makes all rows durable in one transaction, or none. The answers stand in the order of the rows.
+    /// Makes all rows durable in one transaction, or none; what durable means is the store's [`Durability`]. The answers stand in the order of the rows.
     pub fn commit(&mut self, rows: &mut [Row]) -> Result<Vec<Answer>, AuditError> {
         for row in &mut *rows {
             row.seal(&mut self.keys, &self.path);
         }
         // Taken out, so that every way out of here but the good one, a panic too, closes the connection.
+        self.heal_due = Instant::now() + upkeep::HEAL_INTERVAL;
+        self.tried_bytes = rows.iter().map(Row::bytes).sum();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.reconnect()?,
         };
         let answers = write(&mut connection, rows).map_err(|error| AuditError::write(&error))?;
         self.connection = Some(connection);
+        if self.durability == Durability::Relaxed {
+            self.unsynced_since.get_or_insert_with(Instant::now);
+        }
         Ok(answers)
     }
 
@@ -144,6 +158,7 @@ impl Disk {
             return Ok(());
         }
         let Some(connection) = self.connection.take() else { return Ok(()) };
+        crash::point("before_log_moved");
         let pages = file::checkpoint(&connection, "PASSIVE").map_err(|error| AuditError::write(&error))?.log_pages;
         if pages > LOG_PAGES_MAX {
             let insisted = connection
@@ -156,100 +171,13 @@ impl Disk {
         }
         self.connection = Some(connection);
         (self.bytes_since_checkpoint, self.commits_since_checkpoint) = (0, 0);
-        Ok(())
-    }
-
-    /// Does what is due beside writing events: a checkpoint, noting what was delivered, one batch of retention. Returns whether there
-    /// is more of it to do at once.
-    pub fn chores(&mut self, meter: &Meter) -> Result<bool, AuditError> {
-        let Some(mut connection) = self.connection.take() else { return Ok(false) };
-        let began = Instant::now();
-        let timely = began >= self.chores_due;
-        // Set first, so that it also rests after a failure.
-        self.chores_due = if timely { began + CHORES_REST } else { self.chores_due };
-        let more = self.chores_with(&mut connection, meter, timely).map_err(|error| AuditError::write(&error))?;
-        self.connection = Some(connection);
-        if timely {
-            self.chores_due = if more { began } else { began + CHORES_INTERVAL };
-        }
-        Ok(more)
-    }
-
-    fn chores_with(&mut self, connection: &mut Connection, meter: &Meter, timely: bool) -> rusqlite::Result<bool> {
-        if let Some(notary) = &mut self.notary {
-            notary.mark_if_due(connection)?;
-            if let Some(seq) = notary.broken_at {
-                meter.chain_broken.store(seq, Relaxed);
-            }
-        }
-        if !timely {
-            return Ok(false);
-        }
-        let delivered = meter.delivered.load(Relaxed);
-        if delivered != self.delivered {
-            meta::set(connection, meta::DELIVERED_SEQ, delivered)?;
-            self.delivered = delivered;
-        }
-        self.record_erasures(connection, meter)?;
-        let Some(notary) = self.notary.as_ref().filter(|_| self.retention.is_on()) else { return Ok(false) };
-        let (removed, more) = self.round.batch(connection, notary, &self.retention, delivered)?;
-        meter.removed.fetch_add(removed as u64, Relaxed);
-        if more {
-            file::checkpoint(connection, "PASSIVE")?;
-            meter.bytes.store(file::bytes_on_disk(&self.path), Relaxed);
-        }
-        Ok(more)
-    }
-
-    /// Puts on record which keys were destroyed.
-    fn record_erasures(&mut self, connection: &mut Connection, meter: &Meter) -> rusqlite::Result<()> {
-        if self.keys.is_none() && !subjects::keys_file(&self.path).exists() {
-            return Ok(());
-        }
-        if self.keys.is_none() {
-            match SubjectKeys::open_or_make(&self.path) {
-                Ok(keys) => self.keys = Some(keys),
-                Err(error) => {
-                    if !std::mem::replace(&mut self.keys_broken, true) {
-                        tracing::error!(%error, "audit store: the keys of stored texts cannot be opened");
-                    }
-                    return Ok(());
-                }
-            }
-        }
-        let Some(keys) = &self.keys else { return Ok(()) };
-        let events = keys.erasures()?;
-        if events.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<String> = events.iter().map(|event| event.event_id.clone()).collect();
-        let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
-        let tap = meter.tap.get();
-        let matters: Vec<_> = events.iter().filter_map(|event| tap?.of(event)).collect();
-        let named = |event: Event| Event { gateway: self.gateway.clone(), ..event };
-        let rows = events.into_iter().map(|event| Row::new(named(event).bounded())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        write(connection, &rows)?;
-        if let Some(tap) = tap {
-            matters.into_iter().for_each(|matter| tap.tell(*matter));
-        }
-        ids.iter().try_for_each(|id| keys.recorded(id))
-    }
-
-    /// Signs a last checkpoint.
-    pub fn end(&mut self, meter: &Meter) -> Result<(), AuditError> {
-        let Some(mut connection) = self.connection.take() else { return Ok(()) };
-        let failed = |error: rusqlite::Error| AuditError::write(&error);
-        meta::set(&connection, meta::DELIVERED_SEQ, meter.delivered.load(Relaxed)).map_err(failed)?;
-        self.record_erasures(&mut connection, meter).map_err(failed)?;
-        if let Some(notary) = &mut self.notary {
-            notary.mark(&connection).map_err(failed)?;
-        }
+        crash::point("after_log_moved");
         Ok(())
     }
 
     fn reconnect(&self) -> Result<Connection, AuditError> {
         let failed = |error: rusqlite::Error| AuditError::write(&error);
-        let connection = file::connect(&self.path, self.bytes_max).map_err(failed)?;
+        let connection = file::connect(&self.path, self.bytes_max, self.durability).map_err(failed)?;
         if file::checkpoint(&connection, "TRUNCATE").map_err(failed)?.busy {
             let cause = "after a failed commit the write-ahead log must start over, and a reader holds it".into();
             return Err(AuditError::Write { fault: Fault::Busy, cause });
@@ -264,7 +192,9 @@ pub(crate) fn write(connection: &mut Connection, rows: &[Row]) -> rusqlite::Resu
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut head = Head::read(&transaction)?;
     let answers = rows.iter().map(|row| insert(&transaction, &mut head, row)).collect::<rusqlite::Result<_>>()?;
+    crash::point("appended");
     transaction.commit()?;
+    crash::point("committed");
     Ok(answers)
 }
 

@@ -101,6 +101,10 @@ pub struct Event {
     /// Names of the bounds that kept text from being screened in every form (`decoding_budget`); at most [`COVERAGE_LIMITS_MAX`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub coverage_limits: Vec<String>,
+    /// Requests that were served without a record, since the store could not be written and the configuration allows it; in events of
+    /// kind `admin` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<u64>,
     /// What became of the policy in force; in events of kind `policy_change` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub change: Option<PolicyChange>,

@@ -5,9 +5,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{AuditError, schema};
+use crate::{AuditError, Durability, notary, schema};
 
 /// How long a write waits for a foreign process that holds the file's write lock, and a checkpoint for readers.
 pub(crate) const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -56,6 +57,7 @@ pub(crate) fn open_checked(path: &Path, bytes_max: Option<u64>) -> Result<Connec
             return Err(corrupt("its write-ahead log is there, the database is gone"));
         }
         Err(_) => {
+            tell_of_lost(path);
             create(path)?;
             0
         }
@@ -69,7 +71,8 @@ pub(crate) fn open_checked(path: &Path, bytes_max: Option<u64>) -> Result<Connec
         }
     }
     drop(look);
-    let mut connection = connect(path, bytes_max).map_err(failed)?;
+    // What is done at opening is always synced.
+    let mut connection = connect(path, bytes_max, Durability::Strict).map_err(failed)?;
     schema::migrate(&mut connection, version).map_err(failed)?;
     connection
         .query_row("SELECT sum(length(body)) FROM (SELECT body FROM events ORDER BY seq DESC LIMIT ?1)", [CHECK_EVENTS], |_| Ok(()))
@@ -78,6 +81,17 @@ pub(crate) fn open_checked(path: &Path, bytes_max: Option<u64>) -> Result<Connec
         tracing::warn!(path = %path.display(), "audit store: a reader keeps the write-ahead log from starting over");
     }
     Ok(connection)
+}
+
+/// Says so when there was a store before the one that is about to be founded.
+fn tell_of_lost(path: &Path) {
+    let checkpoints = notary::checkpoints_file(path);
+    if fs::metadata(&checkpoints).is_ok_and(|found| found.len() > 0) {
+        tracing::error!(
+            path = %path.display(), checkpoints = %checkpoints.display(),
+            "audit store: signed checkpoints are there, the events are gone; a new store begins: put the old one back, or keep its checkpoints"
+        );
+    }
 }
 
 /// Founds a store under another name and renames it, so that the file is either absent or whole.
@@ -118,16 +132,18 @@ fn flags() -> OpenFlags {
 }
 
 /// Opens an existing file for writing, with everything durability asks for.
-pub(crate) fn connect(path: &Path, bytes_max: Option<u64>) -> rusqlite::Result<Connection> {
+pub(crate) fn connect(path: &Path, bytes_max: Option<u64>, durability: Durability) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags())?;
     connection.busy_timeout(BUSY_WAIT)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
+    set_sync(&connection, durability)?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "checkpoint_fullfsync", true)?;
     // The writer does it itself, after it has answered.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
+    // A connection that is given up after a failed sync must not sync the same handle once more on its way out.
+    set_checkpoint_at_close(&connection, false)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     if let Some(bytes_max) = bytes_max {
@@ -136,6 +152,20 @@ pub(crate) fn connect(path: &Path, bytes_max: Option<u64>) -> rusqlite::Result<C
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
     Ok(connection)
+}
+
+/// Says whether a commit syncs the log (`FULL`), or leaves that to a later one and to checkpoints (`NORMAL`).
+pub(crate) fn set_sync(connection: &Connection, durability: Durability) -> rusqlite::Result<()> {
+    let how = match durability {
+        Durability::Strict => "FULL",
+        Durability::Relaxed => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", how)
+}
+
+/// Says whether closing the connection moves the log into the database and removes it.
+pub(crate) fn set_checkpoint_at_close(connection: &Connection, wanted: bool) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !wanted).map(drop)
 }
 
 /// What a checkpoint found: whether someone was in its way, and how many pages the log has.

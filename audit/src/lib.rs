@@ -7,6 +7,8 @@ pub mod alert;
 mod chain;
 mod change;
 mod checkpoint;
+#[doc(hidden)]
+pub mod crash;
 mod disk;
 mod error;
 mod event;
@@ -50,7 +52,7 @@ pub use reader::{Backlog, Filter, READ_EVENTS_MAX, Reader, StoredEvent};
 pub use retention::Retention;
 pub use seal::ERASED;
 pub use signing::{PublicKey, SigningKey};
-pub use store::{Commit, OnCorrupt, Receipt, Signing, Store, StoreOptions};
+pub use store::{Commit, Durability, OnCorrupt, RELAXED_SYNC_INTERVAL, Receipt, Signing, Store, StoreOptions};
 pub use subjects::erase;
 pub use verify::{ChainRow, Extent, PROBLEMS_MAX, Problem, Report, Verifier, verify};
 pub use words::{ChangeOutcome, ChangeSource, Decision, Direction, Kind, Mode, Severity, TokensSource};

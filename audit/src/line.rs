@@ -55,6 +55,9 @@ fn append_details(line: &mut String, event: &Event) {
             let _ = write!(line, " {word}={}", names.join(","));
         }
     }
+    if let Some(count) = event.unrecorded {
+        let _ = write!(line, " unrecorded={count}");
+    }
     if let Some(change) = &event.change {
         append_change(line, event, change);
     }

@@ -9,6 +9,8 @@ pub(crate) const STORE_ID: &str = "store_id";
 pub(crate) const PUBLIC_KEYS: &str = "public_keys";
 /// Name of the number up to which events were passed on.
 pub(crate) const DELIVERED_SEQ: &str = "delivered_seq";
+/// Name of the number up to which events are known to be synced; absent where every commit is.
+pub(crate) const SYNCED_SEQ: &str = "synced_seq";
 
 /// Reads one value; `None` where it was never set.
 pub(crate) fn get<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<Option<T>> {
@@ -19,6 +21,11 @@ pub(crate) fn get<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::
 pub(crate) fn set(connection: &Connection, name: &str, value: impl ToSql) -> rusqlite::Result<()> {
     let sql = "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
     connection.execute(sql, rusqlite::params![name, value]).map(drop)
+}
+
+/// Forgets one value.
+pub(crate) fn remove(connection: &Connection, name: &str) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM meta WHERE name = ?1", [name]).map(drop)
 }
 
 /// Reads the store's id, which every store has since its first migration to a chain.

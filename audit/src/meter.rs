@@ -70,6 +70,13 @@ impl Meter {
         self.commit_max_us.fetch_max(micros, Relaxed);
     }
 
+    /// Notes that the disk takes writes.
+    pub fn works(&self) {
+        if self.broken.swap(false, Relaxed) {
+            tracing::info!("audit store: writes succeed again");
+        }
+    }
+
     pub fn failure(&self, error: &AuditError) {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.class());
         self.broken.store(true, Relaxed);

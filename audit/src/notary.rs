@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::chain::{ChainHash, Head};
 use crate::checkpoint::{Checkpoint, CheckpointKind, Statement};
 use crate::signing::{PublicKey, SigningKey};
-use crate::{AuditError, Signing, StoreOptions, file, meta};
+use crate::{AuditError, Signing, StoreOptions, crash, file, meta};
 
 pub(crate) struct Notary {
     key: SigningKey,
@@ -73,6 +73,7 @@ impl Notary {
         }
         self.look_back(connection)?;
         let checkpoint = self.sign(connection, CheckpointKind::Mark, head)?;
+        crash::point("signed");
         self.publish(&checkpoint);
         self.last = Some(head);
         Ok(())

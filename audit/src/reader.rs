@@ -161,6 +161,12 @@ impl Reader {
         read().map_err(|error| AuditError::read(&self.path, &error))
     }
 
+    /// Returns up to which number events are synced, where commits are not: what stands above may still be lost with the power, and
+    /// is not to be passed on.
+    pub(crate) fn synced_seq(&self) -> Result<Option<i64>, AuditError> {
+        meta::get(&self.connection, meta::SYNCED_SEQ).map_err(|error| AuditError::read(&self.path, &error))
+    }
+
     /// Returns how many events the store has. Reads a whole index: for reports, not for every second.
     ///
     /// # Errors

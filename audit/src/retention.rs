@@ -7,6 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::chain::Head;
+use crate::crash;
 use crate::notary::Notary;
 
 /// Events removed in one transaction at most.
@@ -62,7 +63,9 @@ impl Round {
         transaction.execute("DELETE FROM events WHERE seq <= ?1", [cut.seq])?;
         transaction.execute("DELETE FROM open_requests WHERE seq <= ?1", [cut.seq])?;
         let checkpoint = notary.cut(&transaction, cut)?;
+        crash::point("before_removal");
         transaction.commit()?;
+        crash::point("removed");
         notary.publish(&checkpoint);
         give_back(connection)?;
         Ok((events, true))

@@ -40,7 +40,23 @@ pub struct StoreOptions {
     pub checkpoint_interval: Duration,
     /// How long events are kept.
     pub retention: Retention,
+    /// What a receipt promises.
+    pub durability: Durability,
 }
+
+/// What a receipt promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// The event is synced to the disk: it survives a kill of the process and a loss of power.
+    #[default]
+    Strict,
+    /// The event is committed and handed to the system: it survives a kill of the process. A loss of power may take the newest events,
+    /// those of the last [`RELAXED_SYNC_INTERVAL`] and of the sync that runs then, always a whole end of the chain and no piece out of it.
+    Relaxed,
+}
+
+/// Longest time that a committed event waits for its sync under [`Durability::Relaxed`].
+pub const RELAXED_SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Where the key is that signs checkpoints. A file that is not there is made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,6 +82,7 @@ impl Default for StoreOptions {
             checkpoint_events: 1_000,
             checkpoint_interval: Duration::from_secs(60),
             retention: Retention::default(),
+            durability: Durability::Strict,
         }
     }
 }
@@ -80,7 +97,7 @@ pub enum OnCorrupt {
     SetAside,
 }
 
-/// Proof that an event is durable.
+/// Proof that an event is durable, as the store's [`Durability`] says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
     /// The event's number in the store.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::alert::Matter;
-use crate::disk::{CHORES_INTERVAL, Disk};
+use crate::disk::Disk;
 use crate::meter::Meter;
 use crate::row::Row;
 use crate::{AuditError, Fault, Receipt};
@@ -45,7 +45,7 @@ pub(crate) type Answer = Result<Receipt, AuditError>;
 /// Writes until a [`Message::Close`] or until all handles are gone, then closes the disk.
 pub(crate) fn run(receiver: &Receiver<Message>, meter: &Meter, mut disk: Disk) {
     let _ended = MarkEnded(meter);
-    let mut wait = CHORES_INTERVAL;
+    let mut wait = disk.leisure();
     loop {
         let Group { mut rows, replies, last } = Group::take(receiver, meter, wait);
         if !rows.is_empty() {
@@ -61,12 +61,16 @@ pub(crate) fn run(receiver: &Receiver<Message>, meter: &Meter, mut disk: Disk) {
                 meter.failure(&error);
             }
         }
+        if let Err(error) = guarded(|| disk.sync_if_due()) {
+            tracing::error!(path = %disk.path().display(), %error, "audit store: events answered without a sync could not be synced later");
+            meter.failure(&error);
+        }
         let chores = guarded(|| if last { disk.end(meter).map(|()| false) } else { disk.chores(meter) });
         let more = chores.unwrap_or_else(|error| {
             tracing::error!(path = %disk.path().display(), %error, "audit store: checkpoint or retention failed");
             false
         });
-        wait = if more { Duration::ZERO } else { CHORES_INTERVAL };
+        wait = if more { Duration::ZERO } else { disk.leisure() };
         if last {
             return;
         }
@@ -134,9 +138,7 @@ fn answer(replies: Vec<Waiting>, result: Result<Vec<Answer>, AuditError>, meter:
     let answers = match result {
         Ok(answers) => {
             meter.batches.fetch_add(1, Relaxed);
-            if meter.broken.swap(false, Relaxed) {
-                tracing::info!("audit store: writes succeed again");
-            }
+            meter.works();
             answers
         }
         Err(error) => {
@@ -163,6 +165,8 @@ mod tests {
 
     use super::*;
     use crate::store::tests::allowed;
+
+    const NOW: Duration = Duration::ZERO;
 
     fn pending(id: &str) -> (Message, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
@@ -195,8 +199,7 @@ mod tests {
         }
         sender.try_send(Message::Close).ok().unwrap();
         sender.try_send(pending("after").0).ok().unwrap();
-        let sizes: Vec<_> =
-            (0..2).map(|_| Group::take(&receiver, &meter, CHORES_INTERVAL)).map(|group| (group.rows.len(), group.last)).collect();
+        let sizes: Vec<_> = (0..2).map(|_| Group::take(&receiver, &meter, NOW)).map(|group| (group.rows.len(), group.last)).collect();
         assert_eq!(sizes, [(GROUP_EVENTS_MAX, false), (2, true)]);
     }
 
@@ -213,6 +216,6 @@ mod tests {
     fn a_queue_without_senders_is_the_end() {
         let (sender, receiver) = sync_channel::<Message>(8);
         drop(sender);
-        assert!(Group::take(&receiver, &Meter::default(), CHORES_INTERVAL).last);
+        assert!(Group::take(&receiver, &Meter::default(), NOW).last);
     }
 }

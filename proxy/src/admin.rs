@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use portcullis_audit::ship::Shipper;
 
 use crate::gate::Gate;
+use crate::unrecorded::OnFailure;
 
 /// Serves `/healthz`, `/readyz` and `/metrics`.
 pub struct Admin {
@@ -49,20 +50,33 @@ impl HttpServerApp for Admin {
 impl Admin {
     /// Alive in any case; `degraded` says that something beside the requests does not work, and what.
     fn health(&self) -> Vec<u8> {
-        match self.shipper.as_ref().and_then(|shipper| shipper.stats().degraded) {
-            None => b"ok\n".to_vec(),
-            Some(degraded) => format!("degraded: clickhouse: {}\n", degraded.class).into_bytes(),
-        }
+        let audit = self.gate.store.stats();
+        let audit = (!audit.healthy).then(|| format!("audit: {}", audit.last_error.unwrap_or("unknown")));
+        let clickhouse = self.shipper.as_ref().and_then(|shipper| shipper.stats().degraded);
+        let clickhouse = clickhouse.map(|degraded| format!("clickhouse: {}", degraded.class));
+        let degraded: Vec<String> = audit.into_iter().chain(clickhouse).collect();
+        if degraded.is_empty() { b"ok\n".to_vec() } else { format!("degraded: {}\n", degraded.join(", ")).into_bytes() }
     }
 
-    /// Ready while not stopping and while decisions can be made durable. An upstream that is down is told, but is no reason to take
+    /// Ready while not stopping and while decisions can be made durable, or need not be. An upstream that is down is told, but is no reason to take
     /// the gateway out of service: the others go on, and so do the refusals. Nor is ClickHouse: events wait for it in the store.
     fn ready(&self, stopping: bool) -> (u16, &'static str, Vec<u8>) {
-        let audit = self.gate.store.stats().healthy;
+        let store = self.gate.store.stats();
+        let (audit, served) = (store.healthy, self.gate.on_failure == OnFailure::ServeAndCount);
         let upstreams: serde_json::Map<String, serde_json::Value> =
             self.gate.upstreams.iter().map(|upstream| (upstream.name.clone(), json!(state(upstream.is_up())))).collect();
-        let ready = audit && !stopping;
-        let mut body = json!({"ready": ready, "audit": if audit { "ok" } else { "failing" }, "stopping": stopping, "upstreams": upstreams});
+        let ready = (audit || served) && !stopping;
+        let state = if audit {
+            "ok"
+        } else if served {
+            "degraded"
+        } else {
+            "failing"
+        };
+        let mut body = json!({"ready": ready, "audit": state, "stopping": stopping, "upstreams": upstreams});
+        if let Some(class) = store.last_error.filter(|_| !audit) {
+            body["audit_class"] = json!(class);
+        }
         if let Some(shipper) = &self.shipper {
             let stats = shipper.stats();
             let lag = stats.lag(jiff::Timestamp::now().as_microsecond()).as_secs_f64();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use pingora::protocols::http::ServerSession;
+use portcullis_audit::crash;
 use portcullis_policies::{Allowance, Direction, Language, Policy, Refusal};
 use tokio::time::{timeout, timeout_at};
 
@@ -169,6 +170,7 @@ impl Back<'_> {
             if !out.is_empty() {
                 *sent += out.len();
                 session.write_response_body(Bytes::from(out), false).await.map_err(|e| unwritable(&e))?;
+                crash::point("event");
             }
             match stop {
                 Some(no) => return Err(Halt::No(no)),

@@ -23,6 +23,7 @@ use crate::alert_config::{self, AlertFile};
 use crate::audit_config::AuditFile;
 use crate::policy_files::{self, PolicyFile, PolicySettings};
 use crate::rollout::Track;
+use crate::unrecorded::OnFailure;
 use crate::vault::VaultLimits;
 
 /// Why a configuration cannot be used. Names the file and, where there is one, the line.
@@ -124,9 +125,13 @@ enum GuardFile {
 pub enum Durability {
     /// Before the first byte of the answer. The commit runs while the model works, so it costs no latency.
     #[default]
+    #[serde(alias = "strict")]
     BeforeResponse,
     /// Before the prompt is sent to the upstream. Costs one commit per request, some milliseconds on a usual disk.
     BeforeForward,
+    /// Before the first byte of the answer it is committed, and synced to the disk a moment later: a kill of the process loses nothing,
+    /// a loss of power the last moment.
+    Relaxed,
 }
 
 /// Sizes and numbers that a request may not pass.
@@ -307,6 +312,8 @@ pub struct Settings {
     pub audit_store: StoreOptions,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// What becomes of a request whose decision cannot be made durable.
+    pub on_audit_failure: OnFailure,
     /// Where the events are delivered to.
     pub clickhouse: Option<ShipOptions>,
     /// Where alerts go.
@@ -386,6 +393,7 @@ impl ConfigFile {
             audit_store: self.audit.store(base)?,
             audit_path: base.join(self.audit.path),
             durability: self.audit.durability,
+            on_audit_failure: self.audit.on_failure,
             clickhouse: self.audit.clickhouse.map(|clickhouse| clickhouse.settings(base)).transpose()?,
             alerts: alert_config::channels(self.alerts, base)?,
             vault: self.vault,

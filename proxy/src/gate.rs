@@ -16,8 +16,8 @@ use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, Re
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
-use portcullis_audit::Store;
 use portcullis_audit::alert::Alerts;
+use portcullis_audit::{Store, crash};
 use portcullis_guard_model::Classifier;
 use tokio::time::timeout;
 
@@ -32,6 +32,7 @@ use crate::record::Ledger;
 use crate::reply::No;
 use crate::respond;
 use crate::rollout::Policies;
+use crate::unrecorded::{OnFailure, Unrecorded};
 use crate::upstream::Upstream;
 use crate::vault::Vault;
 
@@ -70,6 +71,10 @@ pub struct Gate {
     pub alerts: Option<Alerts>,
     /// When a decision must be durable.
     pub durability: Durability,
+    /// What becomes of a request whose decision cannot be made durable.
+    pub on_failure: OnFailure,
+    /// Requests served without a record.
+    pub unrecorded: Unrecorded,
     /// The pseudonyms of running conversations.
     pub vault: Vault,
     /// The metrics.
@@ -187,6 +192,7 @@ impl Gate {
             // end of such a body, nothing after it is ever read as a request.
             session.set_keepalive(None);
         }
+        crash::point("accepted");
         let reusable = self.answer(session, &mut ledger, &request_id).await;
         reusable && session.as_http1().is_none_or(|http1| http1.will_keepalive())
     }

@@ -33,5 +33,6 @@ pub mod respond;
 pub mod rollout;
 pub mod server;
 pub mod tls;
+pub mod unrecorded;
 pub mod upstream;
 pub mod vault;

@@ -106,6 +106,7 @@ struct AuditGauges {
     queued: IntGauge,
     committed: IntGauge,
     failed: IntGauge,
+    overloaded: IntGauge,
     healthy: IntGauge,
     commit_seconds: Gauge,
     removed: IntGauge,
@@ -167,7 +168,9 @@ impl Metrics {
         )?;
         registry.register(Box::new(policy_screen.clone()))?;
         // There from the start, so that an alert on it has a zero to rise from.
-        failed_open.with_label_values(&["guard"]);
+        for control in ["guard", "audit"] {
+            failed_open.with_label_values(&[control]);
+        }
         for limit in CoverageLimit::ALL {
             coverage_limits.with_label_values(&[limit.as_str()]);
         }
@@ -222,6 +225,7 @@ impl Metrics {
                 queued: gauge("portcullis_audit_queued_events", "Events waiting to be durable")?,
                 committed: gauge("portcullis_audit_committed_events", "Events made durable since the start")?,
                 failed: gauge("portcullis_audit_failed_events", "Events that could not be made durable since the start")?,
+                overloaded: gauge("portcullis_audit_overloaded_events", "Events not taken because too many waited, since the start")?,
                 healthy: gauge("portcullis_audit_healthy", "1 when the last commit succeeded")?,
                 commit_seconds,
                 bytes: gauge("portcullis_audit_store_bytes", "Size of the audit store")?,
@@ -328,6 +332,7 @@ impl Metrics {
         self.audit.queued.set(number(stats.queued as u64));
         self.audit.committed.set(number(stats.committed));
         self.audit.failed.set(number(stats.failed));
+        self.audit.overloaded.set(number(stats.overloaded));
         self.audit.healthy.set(i64::from(stats.healthy));
         self.audit.commit_seconds.set(stats.commit_last.as_secs_f64());
         self.audit.bytes.set(number(stats.bytes));

@@ -25,7 +25,7 @@ pub async fn list(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger,
         let listed = or_gone(session, listed).await?.unwrap_or(Err(No::UpstreamTimeout("listing its models")));
         listed_names = gate.counted(upstream, listed);
     }
-    durable(ledger, commit).await?;
+    durable(gate, ledger, commit).await?;
     names.extend(listed_names?);
     names.retain(|name| caller.record.allows(name));
     names.sort();

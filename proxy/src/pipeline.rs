@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pingora::protocols::http::ServerSession;
-use portcullis_audit::Commit;
+use portcullis_audit::{Commit, crash};
 use portcullis_guard_model::{Input, Speaker};
 use portcullis_policies::{
     Action, Allowance, Cleared, DECODING_BUDGET, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Screened,
@@ -31,7 +31,7 @@ use crate::reply::No;
 use crate::respond::or_gone;
 use crate::upstream::{AnswerKind, Upstream};
 use crate::vault::Conversation;
-use crate::{kept, models, notices, receive};
+use crate::{kept, models, notices, receive, unrecorded};
 
 /// Why the path ends early.
 #[derive(Debug)]
@@ -130,6 +130,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
         Outcome::Forward(_) => None,
         Outcome::Refuse(refusal) => Some(No::Content(refusal.clone()).answer().status),
     };
+    crash::point("decided");
     let commit = ledger.decide(&decision, &signal, status);
     match decision.outcome {
         Outcome::Forward(cleared) => {
@@ -138,7 +139,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
             Ok(Decided { route: head.route, policy, parsed, cleared, allowance, language, commit, upstream })
         }
         Outcome::Refuse(mut refusal) => {
-            durable(ledger, commit).await?;
+            durable(gate, ledger, commit).await?;
             refusal.message = Some(policy.words(&refusal, language));
             Err(No::Content(refusal).into())
         }
@@ -244,18 +245,28 @@ fn speaker(role: Role) -> Speaker {
     }
 }
 
-/// Waits until the decision is durable.
+/// Waits until the decision is durable, or is known not to be and may be served all the same.
 ///
 /// # Errors
-/// [`No::AuditUnavailable`] when it cannot be.
-pub async fn durable(ledger: &mut Ledger, commit: Commit) -> Result<(), No> {
+/// [`No::AuditUnavailable`] when it is not durable and the request is to be refused.
+pub async fn durable(gate: &Gate, ledger: &mut Ledger, commit: Commit) -> Result<(), No> {
     let began = Instant::now();
-    let receipt = commit.await;
+    let recorded = unrecorded::durable_or_counted(gate, commit).await;
     ledger.took(Stage::Record, began);
-    receipt.map(drop).map_err(|e| {
-        tracing::error!(error = %e, "a decision could not be made durable");
-        No::AuditUnavailable
-    })
+    match recorded {
+        Ok(true) => {
+            crash::point("recorded");
+            Ok(())
+        }
+        Ok(false) => {
+            ledger.completion().map(unrecorded::mark);
+            Ok(())
+        }
+        Err(why) => {
+            tracing::error!(class = why.class(), reason = ?why, "a decision could not be made durable");
+            Err(No::AuditUnavailable)
+        }
+    }
 }
 
 /// Sends the cleared body and brings back the screened answer.
@@ -273,7 +284,7 @@ async fn forward(
     if gate.durability == Durability::BeforeForward
         && let Some(commit) = commit.take()
     {
-        durable(ledger, commit).await?;
+        durable(gate, ledger, commit).await?;
     }
     let stream = parsed.stream;
     let prompt_bytes = parsed.text_bytes();
@@ -289,7 +300,7 @@ async fn forward(
     let sent = gate.counted(&upstream, sent);
     // Also a failure is an answer, and no answer comes before the record.
     if let Some(commit) = commit {
-        durable(ledger, commit).await?;
+        durable(gate, ledger, commit).await?;
     }
     let (exchange, kind) = sent?;
     let back = Back { gate, policy: &policy, allowance, language, upstream: &upstream, exchange, request_id, prompt_bytes, deadline, held };

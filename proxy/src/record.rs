@@ -10,7 +10,7 @@ use std::time::Instant;
 use pingora::http::RequestHeader;
 use portcullis_audit::{
     Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, Mode as AuditMode, SPANS_MAX,
-    Severity as AuditSeverity, Span, Store, TokensSource,
+    Severity as AuditSeverity, Span, Store, TokensSource, crash,
 };
 use portcullis_policies::{Action, CoverageLimit, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
 
@@ -234,8 +234,10 @@ impl Ledger {
             event.tokens_source = Some(if tokens.measured { TokensSource::Measured } else { TokensSource::Estimated });
             self.metrics.tokens(tokens.prompt, tokens.answer);
         }
+        crash::point("before_completion");
         // Durable soon after; the decision, which is what an answer waits for, already is.
         drop(self.store.record(event));
+        crash::point("after_completion");
         self.close(outcome);
     }
 

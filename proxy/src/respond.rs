@@ -9,6 +9,7 @@ use http::{StatusCode, Version};
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use portcullis_audit::crash;
 use tokio::time::timeout;
 
 use crate::pipeline::Halt;
@@ -31,8 +32,7 @@ fn head(status: u16, content_type: &'static str, request_id: &str) -> pingora::R
 pub async fn json(session: &mut ServerSession, request_id: &str, body: Vec<u8>) -> pingora::Result<()> {
     let mut head = head(200, "application/json", request_id)?;
     head.insert_header(CONTENT_LENGTH, body.len().to_string())?;
-    session.write_response_header(Box::new(head)).await?;
-    session.write_response_body(Bytes::from(body), true).await
+    whole(session, head, body).await
 }
 
 /// Writes the head of an event stream.
@@ -41,7 +41,18 @@ pub async fn events(session: &mut ServerSession, request_id: &str) -> pingora::R
     if !session.is_http2() && session.req_header().version == Version::HTTP_11 {
         head.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
-    session.write_response_header(Box::new(head)).await
+    crash::point("before_first_byte");
+    session.write_response_header(Box::new(head)).await?;
+    crash::point("after_first_byte");
+    Ok(())
+}
+
+async fn whole(session: &mut ServerSession, head: ResponseHeader, body: Vec<u8>) -> pingora::Result<()> {
+    crash::point("before_first_byte");
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(Bytes::from(body), true).await?;
+    crash::point("after_first_byte");
+    Ok(())
 }
 
 /// Writes a refusal.
@@ -59,8 +70,7 @@ pub async fn error(session: &mut ServerSession, request_id: &str, no: &No, answe
         No::BadKey => head.insert_header(WWW_AUTHENTICATE, "Bearer")?,
         _ => {}
     }
-    session.write_response_header(Box::new(head)).await?;
-    session.write_response_body(Bytes::from(body), true).await
+    whole(session, head, body).await
 }
 
 /// Reads away, for a while, what a refused client still sends: closing on unread bytes would reset the connection, and the client

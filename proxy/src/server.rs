@@ -35,6 +35,7 @@ use crate::load::load_policy;
 use crate::metrics::Metrics;
 use crate::reload::{self, Reload};
 use crate::rollout::{Canary, Held, Policies, Rollout, Track};
+use crate::unrecorded::{self, Unrecorded};
 use crate::upstream::Upstream;
 use crate::vault::Vault;
 
@@ -253,6 +254,8 @@ impl Gateway {
             store: store.clone(),
             alerts,
             durability: settings.durability,
+            on_failure: settings.on_audit_failure,
+            unrecorded: Unrecorded::default(),
             vault: Vault::new(settings.vault, Arc::clone(&metrics)).context("the keys of the vault")?,
             metrics,
             memory: Budget::new(settings.limits.memory_bytes),
@@ -363,6 +366,7 @@ impl BackgroundService for Drain {
         if let Some(alerts) = &self.gate.alerts {
             alerts.settle(ALERTS_PATIENCE).await;
         }
+        unrecorded::tell(&self.gate).await;
         let closed = self.gate.store.clone().close();
         // After the last event is in the store.
         if let Some(shipper) = &self.shipper {

@@ -109,6 +109,13 @@ impl Client {
         Self { stream, buffer: Vec::new(), framing: Framing::Ended, events: Vec::new() }
     }
 
+    /// Connects, where somebody listens.
+    pub async fn try_connect(address: SocketAddr) -> Option<Self> {
+        let stream = soon("a connection to the gateway, or its refusal", TcpStream::connect(address)).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { stream, buffer: Vec::new(), framing: Framing::Ended, events: Vec::new() })
+    }
+
     /// Sends bytes as they stand. A peer that has closed already is no failure here: what it answered tells.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sent = soon("the gateway to take bytes", self.stream.write_all(bytes.as_ref())).await;

@@ -162,6 +162,16 @@ impl Gateway {
         (self.child, self.address, self.admin) = (child, address, admin);
     }
 
+    /// Waits until the process has ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        soon("the gateway to end", self.child.wait()).await.expect("a child to wait for")
+    }
+
+    /// Takes a variable out of its environment; for the next start.
+    pub fn forget_env(&mut self, name: &str) {
+        self.setup.environment.retain(|(known, _)| known != name);
+    }
+
     /// Memory held (`VmRSS`), in bytes.
     pub fn resident_bytes(&self) -> u64 {
         resident_bytes(self.pid())

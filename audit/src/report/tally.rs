@@ -136,6 +136,9 @@ impl Tally {
         report.last_us = Some(report.last_us.unwrap_or(event.time_us).max(event.time_us));
         self.kinds[event.kind as usize] += 1;
         *self.gateways.row(event.gateway.as_str()) += 1;
+        if let Some(count) = event.unrecorded {
+            self.opened("audit", count, event.time_us);
+        }
         // What the gateway did, and no request.
         if matches!(event.kind, Kind::Admin | Kind::PolicyChange | Kind::Alert) {
             return;
@@ -193,11 +196,16 @@ impl Tally {
             if event.failed_open[..index].contains(control) {
                 continue;
             }
-            let open = self.failed_open.row(control.as_str());
-            open.requests += 1;
-            open.minutes.insert(event.time_us.div_euclid(MINUTE_US));
-            open.span.add(event.time_us);
+            self.opened(control, 1, event.time_us);
         }
+    }
+
+    /// Counts requests that were let through without a control.
+    fn opened(&mut self, control: &str, requests: u64, time_us: i64) {
+        let open = self.failed_open.row(control);
+        open.requests += requests;
+        open.minutes.insert(time_us.div_euclid(MINUTE_US));
+        open.span.add(time_us);
     }
 
     fn answer(&mut self, event: &Event) {

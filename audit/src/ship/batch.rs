@@ -19,17 +19,19 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Takes the events after number `after`: at most `events_max`, at most [`BATCH_BYTES_MAX`] (or one event), none of another month.
+    /// Takes the events after number `after`: at most `events_max`, at most [`BATCH_BYTES_MAX`] (or one event), none of another month,
+    /// none that a loss of power could still take.
     pub fn next(reader: &Reader, after: i64, events_max: usize) -> Result<Option<Self>, AuditError> {
         let mut events: Vec<StoredEvent> = Vec::new();
         let (mut bytes, mut last) = (0, after);
+        let synced = reader.synced_seq()?.unwrap_or(i64::MAX);
         loop {
             let page = reader.events_after(last, PAGE.min(events_max - events.len()))?;
             if page.is_empty() {
                 return Ok(Self::of(events));
             }
             for stored in page {
-                let full = events.len() >= events_max || bytes >= BATCH_BYTES_MAX;
+                let full = events.len() >= events_max || bytes >= BATCH_BYTES_MAX || stored.seq > synced;
                 if full || events.first().is_some_and(|first| month(first) != month(&stored)) {
                     return Ok(Self::of(events));
                 }
@@ -93,7 +95,7 @@ pub(crate) fn token(store_id: &str, events: &[StoredEvent]) -> String {
 mod tests {
     use super::*;
     use crate::store::tests::{allowed, open, place};
-    use crate::{Event, Store};
+    use crate::{Durability, Event, Store, StoreOptions};
 
     fn seqs(batch: Option<Batch>) -> Vec<i64> {
         batch.map_or_else(Vec::new, |batch| batch.events().iter().map(|stored| stored.seq).collect())
@@ -137,6 +139,28 @@ mod tests {
         let events = Batch::next(&reader, 0, 10_000).unwrap().unwrap().events;
         let bytes: usize = events.iter().map(|stored| stored.body.len()).sum();
         assert!((BATCH_BYTES_MAX..BATCH_BYTES_MAX + 61_000).contains(&bytes), "{bytes}");
+    }
+
+    #[test]
+    fn what_is_not_synced_yet_is_not_sent() {
+        let (_folder, path) = place();
+        let options = StoreOptions { durability: Durability::Relaxed, ..StoreOptions::default() };
+        let store = Store::open(&path, options).unwrap();
+        for n in 0..20 {
+            record(&store, 1, &n.to_string());
+            let (sent, synced) = (seqs(Batch::next(&Reader::open(&path).unwrap(), 0, 100).unwrap()), || {
+                Reader::open(&path).unwrap().synced_seq().unwrap().unwrap()
+            });
+            assert!(sent.last().copied().unwrap_or_default() <= synced(), "{sent:?}");
+        }
+        let began = std::time::Instant::now();
+        while seqs(Batch::next(&Reader::open(&path).unwrap(), 0, 100).unwrap()).len() < 20 {
+            assert!(began.elapsed() < std::time::Duration::from_secs(30), "the last events are never sent");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        store.close().unwrap();
+        open(&path).close().unwrap();
+        assert_eq!(Reader::open(&path).unwrap().synced_seq().unwrap(), None, "where every commit is synced nothing waits");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::ledger::{Ledger, Progress};
 use super::meter::{Degraded, Meter};
 use super::table::Table;
 use super::{BATCH_EVENTS_MAX, News, STALLED_AFTER, STOP_MAX, ShipOptions, Told};
-use crate::Reader;
+use crate::{Reader, crash};
 
 /// How often the backlog is measured while a wait lasts.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
@@ -151,8 +151,10 @@ impl Run {
             return Err(error);
         }
         let Some(last) = work.batch.events().last() else { return Ok(Step::Delivered) };
+        crash::point("inserted");
         self.ledger.delivered(last.seq, &last.event.event_id)?;
         (self.told)(News::Delivered(last.seq));
+        crash::point("acknowledged");
         self.progress.delivered_seq = last.seq;
         self.progress.sending = None;
         self.meter.change(|stats| stats.batches += 1);
@@ -176,6 +178,7 @@ impl Run {
             let ends = batch.as_ref().and_then(|batch| batch.events().first().zip(batch.events().last()));
             if let Some((first, last)) = ends {
                 self.ledger.begin_batch(first.seq, last.seq)?;
+                crash::point("batch_begun");
                 self.progress.sending = Some((first.seq, last.seq));
             }
         }

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::error::ShipError;
 use super::row::EventRow;
 use super::{ShipOptions, batch, migrate};
-use crate::StoredEvent;
+use crate::{StoredEvent, crash};
 
 /// Time for a TCP connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -75,6 +75,7 @@ impl Table {
                 let row = EventRow::of(store_id, stored).map_err(ShipError::Content)?;
                 insert.write(&row).await?;
             }
+            crash::point("inserting");
             Ok(insert.end().await?)
         })
         .await
