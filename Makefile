@@ -1,5 +1,5 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test test-faults chaos check lint bench bench-peers fuzz reference setup-test
+.PHONY: help run build test test-faults chaos check lint bench bench-peers fuzz guard-eval reference setup-test
 
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,12 @@ lint:            ## clippy with the workspace's lints as errors, and formatting
 
 reference: build ## docs/rules.md, the list of all rules
 	target/release/portcullis policy reference --policy policies/policy.yaml > docs/rules.md
+
+GUARD_MODEL ?= guard-model/weights/small
+GUARD_DATA ?= guard-model/data/eval
+guard-eval: build ## the guard model on rows it has not learned from: tables, plots in target/guard-eval, the model card
+	target/release/portcullis guard eval --model $(GUARD_MODEL) --data $(GUARD_DATA) --plots target/guard-eval \
+		$(if $(wildcard guard-model/MODEL_CARD.md),--card guard-model/MODEL_CARD.md)
 
 bench: build     ## the scanner's and the whole path's figures; prints tables
 	cargo bench --locked -p portcullis-benches --bench scan

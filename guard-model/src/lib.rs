@@ -8,6 +8,7 @@ mod device;
 pub mod encoder;
 pub mod error;
 pub mod eval;
+pub mod folder;
 mod linear;
 pub mod manifest;
 mod math;
@@ -17,6 +18,8 @@ mod ops;
 pub mod packed;
 mod scripted;
 pub mod tokenize;
+#[cfg(test)]
+mod toy;
 pub mod train;
 pub mod weights;
 

@@ -29,20 +29,32 @@ pub fn share(scores: &[f64], threshold: f64) -> f64 {
     scores.iter().filter(|score| **score >= threshold).count() as f64 / scores.len() as f64
 }
 
-/// Points of the ROC curve: shares of benign texts and of attacks from a threshold on, for falling thresholds; at most `points`.
+/// Points of the ROC curve: the shares of benign texts and of attacks from a threshold on. `points` of them at rates of false alarms that
+/// grow by a factor from one in ten thousand, because what matters lies close to none; and both ends.
 pub fn roc(attacks: &[f64], benign: &[f64], points: usize) -> Vec<(f64, f64)> {
-    let mut thresholds: Vec<f64> = attacks.iter().chain(benign).copied().collect();
-    thresholds.sort_by(|a, b| b.total_cmp(a));
-    thresholds.dedup();
-    let step = thresholds.len().div_ceil(points.max(1)).max(1);
-    let mut curve = vec![(0.0, 0.0)];
-    curve.extend(thresholds.iter().step_by(step).map(|threshold| (share(benign, *threshold), share(attacks, *threshold))));
+    let falling = |scores: &[f64]| {
+        let mut sorted = scores.to_vec();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        sorted
+    };
+    let (attacks, benign) = (falling(attacks), falling(benign));
+    let from = |sorted: &[f64], threshold: f64| sorted.partition_point(|score| *score >= threshold) as f64 / sorted.len() as f64;
+    let mut curve = vec![(0.0, from(&attacks, benign.first().map_or(0.0, |most| most.next_up())))];
+    for point in 0..=points {
+        let rate = 1e-4f64.powf(1.0 - point as f64 / points as f64);
+        let at = ((benign.len() as f64 * rate).floor() as usize).checked_sub(1).and_then(|at| benign.get(at));
+        let threshold = at.copied().unwrap_or(f64::INFINITY);
+        curve.push((from(&benign, threshold), from(&attacks, threshold)));
+    }
     curve.push((1.0, 1.0));
+    curve.retain(|(x, y)| x.is_finite() && y.is_finite());
+    curve.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    curve.dedup();
     curve
 }
 
 /// One bin of a calibration plot.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Bin {
     /// Mean score in the bin.
     pub score: f64,
@@ -115,7 +127,9 @@ mod tests {
     #[test]
     fn the_curve_goes_from_corner_to_corner() {
         let curve = roc(&[0.9, 0.7, 0.3], &[0.8, 0.2], 100);
-        assert_eq!((curve[0], curve[curve.len() - 1]), ((0.0, 0.0), (1.0, 1.0)));
+        let third = 1.0 / 3.0;
+        assert_eq!(curve, [(0.0, 0.0), (0.0, third), (0.5, third), (1.0, 1.0)]);
+        assert_eq!(roc(&[], &[], 10), [(1.0, 1.0)], "no rows, no NaN");
         assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
     }
 

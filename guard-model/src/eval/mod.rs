@@ -1,6 +1,11 @@
 //! Evaluation: scores of rows, and the figures of them.
 
+pub mod card;
 pub mod metrics;
+pub mod plot;
+pub mod report;
+pub mod scorer;
+pub mod table;
 
 use candle_core::{Device, Tensor};
 

@@ -93,6 +93,11 @@ pub fn prepare(base: &Weights, config: &NetworkConfig, method: Method, seed: u64
     }
     for n in 0..config.num_hidden_layers {
         for (name, shape) in additions(config, method, n) {
+            // What an earlier run of this method added is trained on.
+            if let Some(known) = tensors.get(&name) {
+                new.insert(name, known.clone());
+                continue;
+            }
             // A correction that starts at nothing starts from what the network knows.
             let nothing = [LOW_RANK[1], "adapter.up.weight"].iter().any(|end| name.ends_with(end));
             let values = random.normals(shape.0 * shape.1, if nothing { 0.0 } else { DEVIATION });
@@ -100,7 +105,9 @@ pub fn prepare(base: &Weights, config: &NetworkConfig, method: Method, seed: u64
         }
         if method == Method::Adapter {
             for (name, width) in [("down", ADAPTER_WIDTH), ("up", config.hidden_size)] {
-                new.insert(format!("encoder.layer.{n}.adapter.{name}.bias"), Tensor::zeros(width, DType::F32, device)?);
+                let name = format!("encoder.layer.{n}.adapter.{name}.bias");
+                let known = tensors.get(&name).cloned().map_or_else(|| Tensor::zeros(width, DType::F32, device), Ok)?;
+                new.insert(name, known);
             }
         }
     }

@@ -1,16 +1,15 @@
-//! The training loop: batches, worst windows, steps, evaluation on sources that are held out, checkpoints.
+//! The training loop: batches, worst windows, steps, evaluation on sources that are held out.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::{path::PathBuf, time::Instant};
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     adamw::AdamW,
     batches::{Candidates, Changes, Examples},
+    checkpoint::Saved,
     data::{Label, Row},
     method::{Method, Prepared, merged, prepare},
 };
@@ -37,8 +36,10 @@ const JUDGED_AT_ONCE: usize = 64;
 pub struct Settings {
     /// Which tensors.
     pub method: Method,
-    /// Times that the data is gone through.
+    /// Times that the data is gone through; 0: nothing is trained.
     pub epochs: usize,
+    /// Steps at most; 0: as many as the epochs have.
+    pub steps_max: usize,
     /// Highest learning rate; none: what suits the method.
     pub rate: Option<f64>,
     /// Tokens of a batch.
@@ -60,6 +61,7 @@ impl Default for Settings {
         Self {
             method: Method::Full,
             epochs: 2,
+            steps_max: 0,
             rate: None,
             batch_tokens: 2048,
             source_rows_max: 1200,
@@ -105,15 +107,8 @@ pub struct Trained {
     pub total: usize,
     /// Steps done.
     pub steps: usize,
-    /// Wall time of this process's part, in seconds.
+    /// Wall time of the run in seconds, that before an interruption included up to its last checkpoint.
     pub seconds: f64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Mark {
-    settings: Settings,
-    step: usize,
-    best: f64,
 }
 
 /// What a run works on.
@@ -132,80 +127,103 @@ pub struct Material<'a> {
     pub checkpoint: Option<PathBuf>,
 }
 
+impl Material<'_> {
+    /// What a checkpoint must be of to be gone on with: these settings, these rows, this network.
+    fn run_of(&self, settings: &Settings) -> Result<String, ModelError> {
+        let mut sum = Sha256::new();
+        for row in self.rows.iter().chain(self.held) {
+            sum.update([row.label as u8]);
+            sum.update(row.text.len().to_le_bytes());
+            sum.update(&row.text);
+        }
+        let run = (settings, self.config, self.rows.len(), hex::encode(sum.finalize()));
+        serde_json::to_string(&run).map_err(|e| ModelError::Setting(e.to_string()))
+    }
+}
+
 /// Trains, and gives the tensors that did best on the rows held out (the last ones when none are).
 ///
 /// # Errors
 /// No memory, a gradient that is no number, a checkpoint of other settings or that cannot be written.
 pub fn run(material: &Material<'_>, settings: &Settings, device: &Device, tell: &mut dyn FnMut(Progress)) -> Result<Trained, ModelError> {
     let Material { config, tokenizer, .. } = material;
-    let prepared = prepare(material.base, config, settings.method, settings.seed, device)?;
-    let encoder = Encoder::new(&prepared.weights, config, device, DType::F32)?;
+    let benign = material.held.iter().filter(|row| row.label == Label::Benign).count();
+    if !material.held.is_empty() && (benign == 0 || benign == material.held.len()) {
+        return Err(ModelError::Setting("the rows held out must be of both sorts, benign and attacks; hold out another source".into()));
+    }
+    let Prepared { weights, parameters } = prepare(material.base, config, settings.method, settings.seed, device)?;
+    let encoder = Encoder::new(&weights, config, device, DType::F32)?;
     let changes = Changes { masked: 0.08, planted: settings.planted, by_tool: 0.25 };
     let examples = Examples::of(material.rows, tokenizer, changes)?;
-    let Prepared { weights, parameters } = prepared;
     let trained = parameters.iter().map(|p| p.var.elem_count()).sum();
     let total = weights.names().iter().filter_map(|name| weights.stored(name).ok()).map(Tensor::elem_count).sum();
-    let mut state =
-        Run { encoder, optimiser: AdamW::new(parameters, WEIGHT_DECAY)?, class: class_weights(examples.counts()), device, loss: 0.0 };
-    let mut mark = Mark { settings: settings.clone(), step: 0, best: f64::NEG_INFINITY };
-    let (mut kept, mut worse) = (None, 0);
-    if let Some(dir) = &material.checkpoint
-        && let Some(found) = resume(dir, settings, &mut state.optimiser)?
-    {
-        mark = found;
-        kept = Weights::open(&dir.join("best.safetensors")).ok();
-    }
-    let (began, rate) = (Instant::now(), settings.rate.unwrap_or_else(|| settings.method.rate()));
-    let per_epoch = examples.epoch(tokenizer, settings.seed, 0, settings.source_rows_max, settings.batch_tokens).len();
-    let steps = per_epoch * settings.epochs;
+    let optimiser = AdamW::new(parameters, WEIGHT_DECAY)?;
+    let mut state = Run { encoder, weights, optimiser, class: class_weights(examples.counts()), material, device, loss: 0.0 };
+    let mut saved = Saved::open(material.checkpoint.as_deref(), &material.run_of(settings)?, &mut state.optimiser)?;
+    let (began, before) = (Instant::now(), saved.mark.seconds);
+    let rate = settings.rate.unwrap_or_else(|| settings.method.rate());
+    let epoch = |n| examples.epoch(tokenizer, settings.seed, n, settings.source_rows_max, settings.batch_tokens);
+    let steps_max = if settings.steps_max == 0 { usize::MAX } else { settings.steps_max };
+    let steps = if settings.epochs == 0 { 0 } else { (epoch(0).len() * settings.epochs).min(steps_max) };
     let mut at = 0;
-    'run: for epoch in 0..settings.epochs {
-        for batch in examples.epoch(tokenizer, settings.seed, epoch, settings.source_rows_max, settings.batch_tokens) {
+    'run: for n in 0..settings.epochs {
+        for batch in epoch(n) {
+            if at == steps_max || settings.patience > 0 && saved.mark.worse >= settings.patience {
+                break 'run;
+            }
             at += 1;
-            if at <= mark.step {
+            if at <= saved.mark.step {
                 continue;
             }
             state.step(&batch, rate * schedule(at, steps.max(at)))?;
-            mark.step = at;
+            saved.mark.step = at;
             tell(Progress::Step { step: at, steps: steps.max(at), loss: state.loss });
-            if !at.is_multiple_of(settings.steps_between) {
-                continue;
-            }
-            let auc = if material.held.is_empty() { f64::NAN } else { held_out(&state.encoder, material, device)? };
-            let best = auc.is_nan() || auc > mark.best;
-            tell(Progress::Held { step: at, auc, best });
-            if best {
-                (mark.best, worse) = (auc.max(mark.best), 0);
-                kept = (!auc.is_nan()).then(|| copied(&weights)).transpose()?;
-            } else {
-                worse += 1;
-            }
-            if let Some(dir) = &material.checkpoint {
-                keep(dir, &mark, &state.optimiser, kept.as_ref())?;
-            }
-            if settings.patience > 0 && worse >= settings.patience {
-                break 'run;
+            if at.is_multiple_of(settings.steps_between.max(1)) {
+                saved.mark.seconds = before + began.elapsed().as_secs_f64();
+                state.judge(&mut saved, tell)?;
             }
         }
     }
     // The last steps count too, when they are better than what was kept.
-    if let Some(best) = kept.take()
-        && held_out(&state.encoder, material, device)? <= mark.best
-    {
-        return Ok(Trained { weights: merged(&best)?, trained, total, steps: mark.step, seconds: began.elapsed().as_secs_f64() });
+    if saved.judged != Some(saved.mark.step) && saved.mark.step > 0 {
+        state.judge(&mut saved, tell)?;
     }
-    Ok(Trained { weights: merged(&weights)?, trained, total, steps: mark.step, seconds: began.elapsed().as_secs_f64() })
+    let weights = merged(saved.best.as_ref().unwrap_or(&state.weights))?;
+    Ok(Trained { weights, trained, total, steps: saved.mark.step, seconds: before + began.elapsed().as_secs_f64() })
 }
 
 struct Run<'a> {
     encoder: Encoder,
+    /// What the encoder computes with, those in training among them.
+    weights: Weights,
     optimiser: AdamW,
     class: [f32; 3],
+    material: &'a Material<'a>,
     device: &'a Device,
     loss: f64,
 }
 
 impl Run<'_> {
+    /// Evaluates on the rows held out, keeps the tensors if they are the best so far, and writes a checkpoint.
+    fn judge(&self, saved: &mut Saved, tell: &mut dyn FnMut(Progress)) -> Result<(), ModelError> {
+        if !self.material.held.is_empty() {
+            let auc = held_out(&self.encoder, self.material, self.device)?;
+            let best = saved.best.is_none() || auc > saved.mark.auc;
+            tell(Progress::Held { step: saved.mark.step, auc, best });
+            if best {
+                (saved.mark.auc, saved.mark.worse) = (auc, 0);
+                saved.best = Some(copied(&self.weights)?);
+            } else {
+                saved.mark.worse += 1;
+            }
+        }
+        saved.judged = Some(saved.mark.step);
+        match &self.material.checkpoint {
+            Some(dir) => saved.write(dir, &self.optimiser),
+            None => Ok(()),
+        }
+    }
+
     fn step(&mut self, batch: &[Candidates], rate: f64) -> Result<(), ModelError> {
         let windows = self.worst(batch)?;
         let labels: Vec<usize> = batch.iter().map(|row| row.label as usize).collect();
@@ -286,27 +304,84 @@ fn copied(weights: &Weights) -> Result<Weights, ModelError> {
     Ok(Weights::of(tensors))
 }
 
-fn keep(dir: &Path, mark: &Mark, optimiser: &AdamW, best: Option<&Weights>) -> Result<(), ModelError> {
-    let wrong = |e: std::io::Error| ModelError::file(dir, e);
-    std::fs::create_dir_all(dir).map_err(wrong)?;
-    let fresh = dir.join("state.new");
-    candle_core::safetensors::save(&optimiser.state(), &fresh)?;
-    if let Some(best) = best {
-        best.save(&dir.join("best.safetensors"), false)?;
-    }
-    std::fs::rename(&fresh, dir.join("state.safetensors")).map_err(wrong)?;
-    let text = serde_json::to_string(mark).map_err(|e| ModelError::content(dir, e))?;
-    std::fs::write(dir.join("mark.json"), text).map_err(wrong)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::toy;
 
-fn resume(dir: &Path, settings: &Settings, optimiser: &mut AdamW) -> Result<Option<Mark>, ModelError> {
-    let path = dir.join("mark.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
-    let mark: Mark = serde_json::from_str(&text).map_err(|e| ModelError::content(&path, e))?;
-    if mark.settings != *settings {
-        return Err(ModelError::content(&path, "the checkpoint is of a run with other settings; give another --out, or remove it"));
+    fn settings(method: Method) -> Settings {
+        // Few tensors of a random network learn slowly at the rates that suit a trained one.
+        let rate = if method == Method::Full { 5e-3 } else { 2e-3 };
+        Settings { method, epochs: 8, rate: Some(rate), batch_tokens: 256, steps_between: 20, ..Settings::default() }
     }
-    let state = candle_core::safetensors::load(dir.join("state.safetensors"), &Device::Cpu)?;
-    optimiser.restore(&state, mark.step)?;
-    Ok(Some(mark))
+
+    fn trained(settings: &Settings, held: &[Row], checkpoint: Option<PathBuf>, tell: &mut dyn FnMut(Progress)) -> Trained {
+        let dir = tempfile::tempdir().unwrap();
+        toy::folder(dir.path());
+        let folder = crate::folder::Folder::open(dir.path()).unwrap();
+        let material = Material {
+            base: &folder.weights,
+            config: &folder.config,
+            tokenizer: &folder.tokenizer,
+            rows: &toy::rows(400, 1),
+            held,
+            checkpoint,
+        };
+        run(&material, settings, &Device::Cpu, tell).unwrap()
+    }
+
+    #[test]
+    fn every_method_learns_a_toy_problem() {
+        let held = toy::rows(120, 2);
+        for method in Method::ALL {
+            let mut areas = Vec::new();
+            let done = trained(&settings(method), &held, None, &mut |progress| {
+                if let Progress::Held { auc, .. } = progress {
+                    areas.push(auc);
+                }
+            });
+            let best = areas.iter().copied().fold(0.0, f64::max);
+            assert!(best > 0.95, "{}: {areas:?}", method.name());
+            assert!(done.trained > 0 && (done.trained == done.total) == (method == Method::Full), "{}", method.name());
+        }
+    }
+
+    #[test]
+    fn a_run_resumed_gives_the_tensors_of_one_that_was_not_interrupted() {
+        let (dir, held) = (tempfile::tempdir().unwrap(), toy::rows(80, 2));
+        for method in [Method::Full, Method::Lora] {
+            let settings = Settings { epochs: 2, steps_between: 7, ..settings(method) };
+            let whole = trained(&settings, &held, None, &mut |_| {});
+            let place = dir.path().join(method.name());
+            // Interrupted between two checkpoints: the steps after the first are done again.
+            let stop = std::panic::catch_unwind(|| {
+                trained(&settings, &held, Some(place.clone()), &mut |progress| {
+                    assert!(!matches!(progress, Progress::Step { step: 10, .. }), "a machine that goes away");
+                })
+            });
+            assert!(stop.is_err() && place.join("state.safetensors").exists());
+            let mut first = None;
+            let resumed = trained(&settings, &held, Some(place), &mut |progress| {
+                if let Progress::Step { step, .. } = progress {
+                    first.get_or_insert(step);
+                }
+            });
+            assert_eq!((first, resumed.steps), (Some(8), whole.steps));
+            assert_eq!(resumed.weights.names(), whole.weights.names());
+            for name in whole.weights.names() {
+                let values = |run: &Trained| run.weights.stored(&name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(values(&resumed), values(&whole), "{} {name}", method.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_stops_at_its_steps_and_when_it_gets_no_better() {
+        let (held, few) = (toy::rows(80, 2), Settings { steps_max: 5, ..settings(Method::Head) });
+        assert_eq!(trained(&few, &held, None, &mut |_| {}).steps, 5);
+        let idle = Settings { rate: Some(0.0), steps_between: 2, patience: 3, ..settings(Method::Head) };
+        assert_eq!(trained(&idle, &held, None, &mut |_| {}).steps, 8, "the first evaluation is the best; three more are not better");
+        let none = Settings { epochs: 0, ..settings(Method::Full) };
+        assert_eq!(trained(&none, &held, None, &mut |_| {}).steps, 0);
+    }
 }

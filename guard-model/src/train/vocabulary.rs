@@ -61,7 +61,8 @@ fn file(vocabulary: &BTreeMap<String, usize>) -> Value {
     })
 }
 
-fn tokenizer(vocabulary: &BTreeMap<String, usize>) -> Result<Tokenizer, String> {
+/// The tokenizer over `vocabulary`.
+pub(crate) fn tokenizer(vocabulary: &BTreeMap<String, usize>) -> Result<Tokenizer, String> {
     Tokenizer::from_bytes(file(vocabulary).to_string()).map_err(|e| e.to_string())
 }
 

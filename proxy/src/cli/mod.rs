@@ -3,6 +3,7 @@
 mod alert;
 mod audit;
 mod check;
+mod guard;
 mod key;
 mod policy;
 mod report;
@@ -32,6 +33,8 @@ enum Command {
     Scan(scan::Scan),
     /// Test, explain and compare policies
     Policy(policy::Policy),
+    /// Train, measure, compare and use the guard model
+    Guard(guard::Guard),
     /// Make, list and revoke the keys of callers
     Key(key::Key),
     /// Read, prove, export and erase the audit trail, and prepare ClickHouse for it
@@ -50,6 +53,7 @@ impl Cli {
             Command::Check(command) => command.run(),
             Command::Scan(command) => command.run(),
             Command::Policy(command) => command.run(),
+            Command::Guard(command) => command.run(),
             Command::Key(command) => command.run(),
             Command::Audit(command) => command.run(),
             Command::Alert(command) => command.run(),
