@@ -228,8 +228,10 @@ async fn screen_model(gate: &Gate, ledger: &mut Ledger, leaves: &[Leaf]) -> Mode
             portcullis_guard_model::Unavailable::Overloaded => "overloaded",
             portcullis_guard_model::Unavailable::Failed(_) => "failed",
         }),
-        Ok(Ok(scores)) if scores.len() != count || !scores.iter().all(|s| s.is_sound()) => unavailable("failed"),
-        Ok(Ok(scores)) => match scores.iter().max_by(|a, b| a.attack().total_cmp(&b.attack())) {
+        Ok(Ok(answer)) if answer.judged.len() != count || !answer.judged.iter().all(|judged| judged.scores.is_sound()) => {
+            unavailable("failed")
+        }
+        Ok(Ok(answer)) => match answer.judged.iter().map(|judged| judged.scores).max_by(|a, b| a.attack().total_cmp(&b.attack())) {
             Some(worst) => ModelSignal::Scored { label: worst.label().to_owned(), score: worst.attack() },
             None => ModelSignal::Skipped,
         },
