@@ -23,7 +23,9 @@ mod model;
 mod network;
 mod ops;
 pub mod packed;
+mod prepare;
 mod scripted;
+mod source;
 pub mod tokenize;
 #[cfg(test)]
 mod toy;
@@ -37,11 +39,12 @@ use futures_util::future::BoxFuture;
 
 pub use batcher::{Batcher, CircuitState, Failure, News, Serving, State, SwapError};
 pub use device::{DeviceNetwork, gpu};
-pub use edition::{Build, Source, StartError, Windows};
 pub use known::{KnownAttack, KnownError, read_known};
 pub use model::{CpuNetwork, Model, Place};
 pub use network::{Network, NetworkError, Verdict, Window};
+pub use prepare::StartError;
 pub use scripted::{Phrase, Script, Scripted};
+pub use source::{Build, Source, Windows};
 
 /// Who speaks in a text. The same sentence is a request from a user and an attack in a tool's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
@@ -133,8 +136,8 @@ pub enum Unavailable {
     /// The deadline passed.
     #[error("the classifier did not answer before the deadline")]
     Late,
-    /// The queue was full.
-    #[error("the classifier's queue is full")]
+    /// There was more to do than can be done before the deadline.
+    #[error("the classifier has more to do than it can before the deadline")]
     Overloaded,
     /// The model failed or gave a number that is no probability.
     #[error("the classifier failed: {0}")]

@@ -29,8 +29,9 @@ pub use news::{Failure, News, State};
 use self::circuit::Circuit;
 use self::queue::{Asked, Key, Queue, Seen};
 use self::worker::{Seat, Worker};
-use crate::edition::{Edition, Prepared, attack_windows};
+use crate::edition::{Edition, attack_windows};
 use crate::known::{VECTORS_MAX, Vectors};
+use crate::prepare::Prepared;
 use crate::{Answer, Classifier, Input, Judged, KnownAttack, Source, StartError, Unavailable, Window};
 
 /// Most networks at a time: the one in force and the one before it.
@@ -64,7 +65,7 @@ pub struct Serving {
 impl Default for Serving {
     fn default() -> Self {
         Self {
-            queue_windows_max: 1024,
+            queue_windows_max: 16_384,
             batch_tokens_max: 512,
             cache_windows_max: 4096,
             known_threshold: 0.92,
@@ -136,9 +137,11 @@ impl Batcher {
         told: impl Fn(News) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         let told: Arc<dyn Fn(News) + Send + Sync> = Arc::new(told);
-        let Prepared { network, build, edition } = Edition::prepare(source, 0, &attacks, &serving)?;
+        let Prepared { network, build, edition, tokens_per_second } = Prepared::new(source, 0, &attacks, &serving)?;
+        let mut queue = Queue::new(serving.queue_windows_max, serving.batch_tokens_max);
+        queue.reset_speed(tokens_per_second);
         let served = Served {
-            queue: Queue::new(serving.queue_windows_max, serving.batch_tokens_max),
+            queue,
             circuit: Circuit::new(serving.failures_max, serving.circuit_pause),
             edition: Arc::new(edition),
             incoming: None,
@@ -167,8 +170,8 @@ impl Batcher {
             served.edition.network + 1
         };
         let (known, serving) = (attacks.clone(), self.serving.clone());
-        let prepared = tokio::task::spawn_blocking(move || Edition::prepare(source, number, &known, &serving)).await;
-        let Prepared { network, build, edition } = prepared.map_err(|e| StartError::Thread(e.to_string()))??;
+        let prepared = tokio::task::spawn_blocking(move || Prepared::new(source, number, &known, &serving)).await;
+        let Prepared { network, build, edition, tokens_per_second } = prepared.map_err(|e| StartError::Thread(e.to_string()))??;
         let mut served = self.shared.lock();
         if served.closed {
             return Err(StartError::Thread("it has ended; start the gateway again".into()).into());
@@ -176,6 +179,7 @@ impl Batcher {
         served.seats.push(number);
         served.incoming = Some(Seat { number, network: Some(network), build });
         served.edition = Arc::new(edition);
+        served.queue.reset_speed(tokens_per_second);
         drop(served);
         self.shared.bell.notify_one();
         Ok(())
@@ -210,7 +214,7 @@ impl Batcher {
     }
 
     async fn vectors(&self, edition: &Arc<Edition>, attack: &KnownAttack) -> Result<Vec<Vec<f32>>, Unavailable> {
-        let windows = attack_windows(&*edition.windows, attack);
+        let windows = attack_windows(&*edition.windows, attack).map_err(Unavailable::Failed)?;
         let deadline = Instant::now() + ATTACK_PATIENCE;
         let asked = Asked { edition: Arc::clone(edition), deadline, windows, wants_vectors: true };
         let seen = self.ask(asked).await?.ok_or_else(|| Unavailable::Failed("the network was replaced".into()))?;
@@ -252,8 +256,15 @@ impl Batcher {
     /// Answers from the cache what it can, and asks for the rest. `None`: begin anew.
     async fn judged(&self, edition: &Arc<Edition>, windows: Vec<Window>, deadline: Instant) -> Result<Option<Vec<Judged>>, Unavailable> {
         let mut judged: Vec<Option<Judged>> = windows.iter().map(|window| edition.cached(window)).collect();
-        let missing: Vec<Window> =
-            windows.into_iter().zip(&judged).filter(|(_, known)| known.is_none()).map(|(window, _)| window).collect();
+        // The missing windows, each once, and where each of them stands among those.
+        let (mut missing, mut places, mut place_of) = (Vec::new(), Vec::new(), HashMap::new());
+        for (window, _) in windows.into_iter().zip(&judged).filter(|(_, known)| known.is_none()) {
+            let place = *place_of.entry(window.clone()).or_insert(missing.len());
+            if place == missing.len() {
+                missing.push(window);
+            }
+            places.push(place);
+        }
         let hits = judged.len() - missing.len();
         if hits > 0 {
             (self.told)(News::Cached { windows: hits });
@@ -261,9 +272,8 @@ impl Batcher {
         if !missing.is_empty() {
             let asked = Asked { edition: Arc::clone(edition), deadline, windows: missing, wants_vectors: false };
             let Some(seen) = self.ask(asked).await? else { return Ok(None) };
-            let mut seen = seen.into_iter();
-            for place in judged.iter_mut().filter(|place| place.is_none()) {
-                *place = seen.next().map(|seen| seen.judged);
+            for (open, place) in judged.iter_mut().filter(|known| known.is_none()).zip(places) {
+                *open = seen.get(place).map(|seen| seen.judged.clone());
             }
         }
         judged.into_iter().collect::<Option<Vec<_>>>().map(Some).ok_or_else(|| Unavailable::Failed("a window has no verdict".into()))
@@ -345,14 +355,14 @@ impl Drop for Ticket<'_> {
 async fn cut(edition: &Arc<Edition>, inputs: &Arc<[Input]>, deadline: Instant) -> Result<Vec<Vec<Window>>, Unavailable> {
     let bytes: usize = inputs.iter().map(|input| input.text.len()).sum();
     let (edition, inputs) = (Arc::clone(edition), Arc::clone(inputs));
-    let work = move || inputs.iter().map(|input| edition.windows.windows(input.speaker, &input.text)).collect();
+    let work = move || inputs.iter().map(|input| edition.windows.windows(input.speaker, &input.text)).collect::<Result<Vec<_>, String>>();
     if bytes <= INLINE_BYTES_MAX {
-        return Ok(work());
+        return work().map_err(Unavailable::Failed);
     }
     match timeout_at(deadline.into(), tokio::task::spawn_blocking(work)).await {
         Err(_) => Err(Unavailable::Late),
         Ok(Err(_)) => Err(Unavailable::Failed("a text could not be cut".into())),
-        Ok(Ok(cut)) => Ok(cut),
+        Ok(Ok(cut)) => cut.map_err(Unavailable::Failed),
     }
 }
 

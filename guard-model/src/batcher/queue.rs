@@ -3,7 +3,8 @@
 //! A batch begins with the longest waiting window of the request whose deadline is nearest and takes more windows of the same bucket of
 //! lengths, request after request in the order of their deadlines, up to the token budget. Padded to the longest of them, no window costs
 //! more than twice its length. At first no request gets more than half of the budget, so that a long text does not keep short ones
-//! waiting; what is left is filled up. Requests past their deadline and requests whose caller has left are taken out uncomputed.
+//! waiting; what is left is filled up. What cannot be done before its deadline, by what full batches took so far, is not taken in: a queue of
+//! requests that all will be late helps nobody. Requests past their deadline and requests whose caller has left are taken out uncomputed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -17,6 +18,11 @@ use crate::{Judged, Unavailable, Window};
 
 /// Longest window of each bucket, in tokens; the last bucket takes all longer ones.
 const BUCKETS: [usize; 6] = [16, 32, 64, 128, 256, usize::MAX];
+
+/// How much more than was measured the network is trusted with: a request that might just be in time is let try.
+const HOPE: f64 = 1.25;
+/// How much one measurement counts beside those before.
+const MEASUREMENT_SHARE: f64 = 0.2;
 
 /// What is known of one window of a request.
 #[derive(Clone, Debug)]
@@ -49,6 +55,7 @@ struct Job {
     windows: Vec<Option<Window>>,
     /// The windows that no batch has taken yet, by bucket.
     waiting: [Vec<usize>; BUCKETS.len()],
+    waiting_tokens: usize,
     seen: Vec<Option<Seen>>,
     /// How many have no answer yet.
     open: usize,
@@ -91,6 +98,9 @@ pub(super) struct Queue {
     tokens_max: usize,
     jobs: BTreeMap<Key, Job>,
     waiting: usize,
+    waiting_tokens: usize,
+    /// Tokens a second of full batches; `None` before the first one.
+    tokens_per_second: Option<f64>,
     next: u64,
     hasher: RandomState,
 }
@@ -98,7 +108,16 @@ pub(super) struct Queue {
 impl Queue {
     /// Holds at most `windows_max` windows; a batch has at most `tokens_max` tokens, padding included, and at least one window.
     pub(super) fn new(windows_max: usize, tokens_max: usize) -> Self {
-        Self { windows_max, tokens_max, jobs: BTreeMap::new(), waiting: 0, next: 0, hasher: RandomState::new() }
+        Self {
+            windows_max,
+            tokens_max,
+            jobs: BTreeMap::new(),
+            waiting: 0,
+            waiting_tokens: 0,
+            tokens_per_second: None,
+            next: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Windows that wait.
@@ -111,14 +130,32 @@ impl Queue {
         self.jobs.values().any(|job| job.edition.network == network)
     }
 
+    /// Notes how long a batch took. Small ones say nothing of what the network can do.
+    pub(super) fn measured(&mut self, tokens: usize, took: Duration) {
+        if tokens >= self.tokens_max.div_ceil(2) && !took.is_zero() {
+            let now = tokens as f64 / took.as_secs_f64();
+            self.tokens_per_second = Some(self.tokens_per_second.map_or(now, |before| before + MEASUREMENT_SHARE * (now - before)));
+        }
+    }
+
+    /// Takes over what another network can do.
+    pub(super) fn reset_speed(&mut self, tokens_per_second: f64) {
+        self.tokens_per_second = Some(tokens_per_second);
+    }
+
     /// Takes a request in.
     ///
     /// # Errors
-    /// [`Unavailable::Overloaded`] when its windows do not fit.
+    /// [`Unavailable::Overloaded`] when its windows do not fit, or cannot be done in time.
     pub(super) fn push(&mut self, asked: Asked, reply: Reply, now: Instant) -> Result<Key, Unavailable> {
         let Asked { edition, deadline, windows, wants_vectors } = asked;
         let count = windows.len();
         if count > self.windows_max.saturating_sub(self.waiting) {
+            return Err(Unavailable::Overloaded);
+        }
+        let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
+        let seconds = deadline.saturating_duration_since(now).as_secs_f64();
+        if self.tokens_per_second.is_some_and(|speed| (self.waiting_tokens + tokens) as f64 > speed * seconds * HOPE) {
             return Err(Unavailable::Overloaded);
         }
         let mut waiting: [Vec<usize>; BUCKETS.len()] = Default::default();
@@ -130,23 +167,30 @@ impl Queue {
         let key = (deadline, self.next);
         self.next += 1;
         self.waiting += count;
+        self.waiting_tokens += tokens;
         let windows = windows.into_iter().map(Some).collect();
         let (seen, open) = (vec![None; count], count);
-        self.jobs.insert(key, Job { edition, queued: now, windows, waiting, seen, open, wants_vectors, was_picked: false, reply });
+        let job =
+            Job { edition, queued: now, windows, waiting, waiting_tokens: tokens, seen, open, wants_vectors, was_picked: false, reply };
+        self.jobs.insert(key, job);
         Ok(key)
     }
 
     /// Takes a request out without an answer.
     pub(super) fn remove(&mut self, key: Key) {
-        if let Some(job) = self.jobs.remove(&key) {
-            self.waiting -= job.waiting();
-        }
+        self.take_out(key);
+    }
+
+    fn take_out(&mut self, key: Key) -> Option<Job> {
+        let job = self.jobs.remove(&key)?;
+        self.waiting -= job.waiting();
+        self.waiting_tokens -= job.waiting_tokens;
+        Some(job)
     }
 
     /// Ends a request without scores.
     pub(super) fn fail(&mut self, key: Key, reason: &Unavailable) {
-        if let Some(job) = self.jobs.remove(&key) {
-            self.waiting -= job.waiting();
+        if let Some(job) = self.take_out(key) {
             let _ = job.reply.send(Err(reason.clone()));
         }
     }
@@ -156,7 +200,7 @@ impl Queue {
         for (_, job) in std::mem::take(&mut self.jobs) {
             let _ = job.reply.send(Err(reason.clone()));
         }
-        self.waiting = 0;
+        (self.waiting, self.waiting_tokens) = (0, 0);
     }
 
     /// Notes what is known of a window; the request's last one ends it.
@@ -195,9 +239,10 @@ impl Queue {
                 if !Arc::ptr_eq(&job.edition, &filling.batch.edition) {
                     continue;
                 }
-                let before = job.waiting();
+                let (before, tokens_before) = (job.waiting(), job.waiting_tokens);
                 let is_full = filling.take_from(*key, job, share, &self.hasher, picked);
                 self.waiting -= before - job.waiting();
+                self.waiting_tokens -= tokens_before - job.waiting_tokens;
                 if before > job.waiting() && !std::mem::replace(&mut job.was_picked, true) {
                     picked.waited.push(now.saturating_duration_since(job.queued));
                 }
@@ -221,7 +266,7 @@ impl Queue {
 
     fn end_if_done(&mut self, key: Key) {
         if self.jobs.get(&key).is_some_and(|job| job.open == 0)
-            && let Some(job) = self.jobs.remove(&key)
+            && let Some(job) = self.take_out(key)
         {
             let _ = job.reply.send(Ok(job.seen.into_iter().flatten().collect()));
         }
@@ -267,6 +312,7 @@ impl Filling {
             let hash = hasher.hash_one(window);
             if let Some(&place) = self.places.get(&hash).filter(|&&place| self.batch.windows[place] == *window) {
                 self.batch.takers[place].push(taker);
+                job.waiting_tokens -= window.ids.len();
                 job.waiting[self.bucket].pop();
                 picked.hits += 1;
                 continue;
@@ -275,6 +321,7 @@ impl Filling {
             if !job.wants_vectors
                 && let Some(judged) = self.batch.edition.cached(window)
             {
+                job.waiting_tokens -= window.ids.len();
                 job.waiting[self.bucket].pop();
                 job.settle(slot, Seen { judged, vector: None });
                 picked.hits += 1;
@@ -291,6 +338,7 @@ impl Filling {
             *own += 1;
             self.longest = longest;
             self.batch.tokens += length;
+            job.waiting_tokens -= length;
             job.waiting[self.bucket].pop();
             if let Some(window) = job.windows[slot].take() {
                 self.places.insert(hash, taken);
@@ -360,7 +408,26 @@ mod tests {
         assert_eq!(line.pick(), [2]);
         assert_eq!(line.pick(), [6]);
         assert!(line.pick().is_empty());
-        assert_eq!(line.queue.waiting(), 0);
+        assert_eq!((line.queue.waiting(), line.queue.waiting_tokens), (0, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_done_in_time_is_refused_at_once() {
+        let mut line = Line::new(10_000, 100);
+        line.push(MINUTE, vec![window(100, 1); 60]).unwrap();
+        // 60 tokens a second, with hope 75: 4500 in a minute.
+        line.queue.measured(10, Duration::from_nanos(1));
+        assert_eq!(line.queue.tokens_per_second, None, "a small batch says nothing");
+        line.queue.measured(60, Duration::from_secs(1));
+        assert_eq!(line.push(MINUTE, vec![window(1, 2)]), Err(Unavailable::Overloaded), "6000 wait already");
+        line.push(10 * MINUTE, vec![window(100, 3); 390]).unwrap();
+        line.queue.fail_all(&Unavailable::Late);
+        assert_eq!(line.push(MINUTE, vec![window(100, 4); 46]), Err(Unavailable::Overloaded), "too long for its deadline");
+        line.push(MINUTE, vec![window(100, 5); 45]).unwrap();
+        for _ in 0..100 {
+            line.queue.measured(100, Duration::from_millis(100));
+        }
+        line.push(MINUTE, vec![window(100, 6); 46]).unwrap();
     }
 
     #[test]
@@ -429,6 +496,6 @@ mod tests {
         line.queue.settle(taker(1), seen);
         line.queue.fail(key, &Unavailable::Late);
         line.queue.remove(key);
-        assert_eq!(line.queue.waiting(), 0);
+        assert_eq!((line.queue.waiting(), line.queue.waiting_tokens), (0, 0));
     }
 }

@@ -19,7 +19,10 @@ const OVERLAP: usize = 8;
 pub(super) struct Bytes;
 
 impl Windows for Bytes {
-    fn windows(&self, speaker: Speaker, text: &str) -> Vec<Window> {
+    fn windows(&self, speaker: Speaker, text: &str) -> Result<Vec<Window>, String> {
+        if text.contains("uncuttable") {
+            return Err("it cannot be cut".into());
+        }
         let speaker = 1000 + speaker as u32;
         let window = |bytes: &[u8]| Window { ids: std::iter::once(speaker).chain(bytes.iter().map(|byte| u32::from(*byte))).collect() };
         let bytes = text.as_bytes();
@@ -30,7 +33,7 @@ impl Windows for Bytes {
             end = start + WINDOW_BYTES;
             all.push(window(&bytes[start..bytes.len().min(end)]));
         }
-        all
+        Ok(all)
     }
 }
 
@@ -146,7 +149,7 @@ fn source(stage: &Arc<Stage>, version: u8) -> Source {
 
 /// An edition with nothing behind it.
 pub(super) fn edition() -> Arc<Edition> {
-    let prepared = Edition::prepare(source(&Arc::new(Stage::default()), 5), 0, &[], &Serving::default()).unwrap();
+    let prepared = Prepared::new(source(&Arc::new(Stage::default()), 5), 0, &[], &Serving::default()).unwrap();
     Arc::new(prepared.edition)
 }
 
@@ -219,6 +222,15 @@ async fn a_text_counts_as_its_worst_window_and_every_part_of_it_is_seen() {
         assert_eq!(attack(&answer), [0.45, 0.5, 0.45], "at {at}");
         assert_eq!(&*answer.version, "play-5");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_cannot_be_cut_is_a_failure_and_not_safe_and_a_very_long_one_is_judged_whole() {
+    let rig = rig_with(Serving { queue_windows_max: 4096, ..Serving::default() }, &[]);
+    assert_eq!(rig.ask(&["fine", "uncuttable"]).await, Err(Unavailable::Failed("it cannot be cut".into())));
+    let long = format!("{}!", "words and words ".repeat(6000));
+    assert!(long.len() > INLINE_BYTES_MAX);
+    assert_eq!(attack(&rig.ask(&[&long]).await.unwrap()), [0.5], "its last letter");
 }
 
 #[tokio::test(flavor = "multi_thread")]

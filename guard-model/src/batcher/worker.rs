@@ -174,7 +174,9 @@ impl Worker {
         };
         let began = Instant::now();
         let ran = catch_unwind(AssertUnwindSafe(|| network.run(windows)));
-        (self.told)(News::Ran { windows: windows.len(), tokens, took: began.elapsed() });
+        let took = began.elapsed();
+        self.shared.lock().queue.measured(tokens, took);
+        (self.told)(News::Ran { windows: windows.len(), tokens, took });
         match ran {
             Ok(Ok(verdicts)) if verdicts.len() == windows.len() => Ok(verdicts),
             Ok(Ok(_)) => Err(failed(Failure::Device, "the network gave another number of verdicts".into())),
