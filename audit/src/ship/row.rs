@@ -168,6 +168,6 @@ fn guard(guard: Option<&Guard>) -> (&str, &str, &str, Option<f32>) {
         None => ("", "", "", None),
         Some(Guard::Skipped) => ("skipped", "", "", None),
         Some(Guard::Unavailable { reason }) => ("unavailable", "", reason, None),
-        Some(Guard::Scored { label, score }) => ("scored", label, "", Some(*score)),
+        Some(Guard::Scored { label, score, .. }) => ("scored", label, "", Some(*score)),
     }
 }
