@@ -203,7 +203,22 @@ pub enum Guard {
         label: String,
         /// 1 - P(benign), 0..=1.
         score: f32,
+        /// Name and version of the model.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        version: String,
+        /// The known attack that a text came nearest to, where one was near.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known: Option<KnownAttack>,
     },
+}
+
+/// A known attack that a text came near to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KnownAttack {
+    /// Its id in the file of known attacks.
+    pub id: String,
+    /// How near, 0..=1.
+    pub similarity: f32,
 }
 
 /// Time spent per stage of a request, microseconds; absent where the stage did not run.
@@ -349,7 +364,15 @@ impl Event {
             Some(Guard::Scored { score, .. }) if !score.is_finite() => {
                 self.guard = Some(Guard::Unavailable { reason: "score_not_finite".into() });
             }
-            Some(Guard::Scored { label: name, .. } | Guard::Unavailable { reason: name }) => cut |= shorten(name, NAME_BYTES_MAX),
+            Some(Guard::Scored { label, version, known, .. }) => {
+                cut |= shorten(label, NAME_BYTES_MAX) | shorten(version, NAME_BYTES_MAX);
+                // As above; the attack's id says enough.
+                if let Some(known) = known {
+                    cut |= shorten(&mut known.id, NAME_BYTES_MAX);
+                    known.similarity = if known.similarity.is_finite() { known.similarity } else { 0.0 };
+                }
+            }
+            Some(Guard::Unavailable { reason }) => cut |= shorten(reason, NAME_BYTES_MAX),
             Some(Guard::Skipped) | None => {}
         }
         self.cut = cut;
@@ -431,7 +454,12 @@ mod tests {
             coverage_limits: vec!["decoding_budget".repeat(100); 100],
             redacted_prompt: Some("é".repeat(REDACTED_BYTES_MAX)),
             redacted_answer: Some("x".repeat(REDACTED_BYTES_MAX)),
-            guard: Some(Guard::Scored { label: "l".repeat(1000), score: 0.5 }),
+            guard: Some(Guard::Scored {
+                label: "l".repeat(1000),
+                score: 0.5,
+                version: "v".repeat(1000),
+                known: Some(KnownAttack { id: "k".repeat(1000), similarity: f32::NAN }),
+            }),
             ..Event::new(Kind::Decision, "r")
         }
         .bounded();
@@ -442,7 +470,9 @@ mod tests {
         assert_eq!((event.coverage_limits.len(), event.coverage_limits[0].len()), (COVERAGE_LIMITS_MAX, NAME_BYTES_MAX));
         assert_eq!(event.redacted_prompt.map(|text| text.len()), Some(REDACTED_BYTES_MAX));
         assert_eq!(event.redacted_answer.map(|text| text.len()), Some(REDACTED_BYTES_MAX));
-        assert!(matches!(event.guard, Some(Guard::Scored { label, .. }) if label.len() == NAME_BYTES_MAX));
+        let Some(Guard::Scored { label, version, known: Some(known), .. }) = event.guard else { panic!("{:?}", event.guard) };
+        assert_eq!([label.len(), version.len(), known.id.len()], [NAME_BYTES_MAX; 3]);
+        assert_eq!(known.similarity, 0.0);
     }
 
     #[test]
@@ -464,7 +494,7 @@ mod tests {
     #[test]
     fn a_score_that_is_no_number_is_recorded_as_unavailable() {
         for score in [f32::NAN, f32::INFINITY] {
-            let guard = Some(Guard::Scored { label: "benign".into(), score });
+            let guard = Some(Guard::Scored { label: "benign".into(), score, version: String::new(), known: None });
             let event = Event { guard, ..Event::new(Kind::Decision, "r") }.bounded();
             assert_eq!(event.guard, Some(Guard::Unavailable { reason: "score_not_finite".into() }));
         }
@@ -477,11 +507,16 @@ mod tests {
         let keys: Vec<String> = serde_json::from_str::<serde_json::Map<_, _>>(&json).unwrap().keys().cloned().collect();
         assert_eq!(keys, ["schema", "event_id", "kind", "time", "time_us", "request_id"]);
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
-        event.guard = Some(Guard::Scored { label: "injection".into(), score: 0.1 });
+        event.guard = Some(Guard::Scored { label: "injection".into(), score: 0.1, version: String::new(), known: None });
         event.latencies_us.total = Some(u64::MAX);
         event.tokens_source = Some(TokensSource::Estimated);
         let json = serde_json::to_string(&event).unwrap();
         assert!(json.contains(r#""guard":{"state":"scored","label":"injection","score":0.1}"#), "{json}");
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+        let known = Some(KnownAttack { id: "acme-7".into(), similarity: 0.5 });
+        event.guard = Some(Guard::Scored { label: "injection".into(), score: 0.5, version: "small-1".into(), known });
+        let json = serde_json::to_string(&event).unwrap();
+        assert!(json.contains(r#""score":0.5,"version":"small-1","known":{"id":"acme-7","similarity":0.5}}"#), "{json}");
         assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
     }
 

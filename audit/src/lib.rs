@@ -40,8 +40,8 @@ pub use change::PolicyChange;
 pub use checkpoint::{Checkpoint, CheckpointKind, Statement};
 pub use error::{AuditError, Fault};
 pub use event::{
-    COVERAGE_LIMITS_MAX, Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, Latencies, NAME_BYTES_MAX, REDACTED_BYTES_MAX,
-    SCHEMA_VERSION, SPANS_MAX, Span,
+    COVERAGE_LIMITS_MAX, Event, FAILED_OPEN_MAX, FINDINGS_MAX, FindingRecord, Guard, KnownAttack, Latencies, NAME_BYTES_MAX,
+    REDACTED_BYTES_MAX, SCHEMA_VERSION, SPANS_MAX, Span,
 };
 pub use export::{Bound, Exported, Range, export, verify_export};
 pub use fingerprint::Fingerprint;

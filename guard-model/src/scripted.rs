@@ -1,11 +1,12 @@
 //! A classifier that follows a script: phrases with scores, delays and failures, for tests and for rehearsing fail modes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use serde::Deserialize;
 
-use crate::{Classifier, Input, Scores, Unavailable};
+use crate::{Answer, Classifier, Input, Judged, Near, Scores, Unavailable};
 
 /// What the scripted classifier says.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -34,6 +35,9 @@ pub struct Phrase {
     /// P(jailbreak), 0..=1.
     #[serde(default)]
     pub jailbreak: f32,
+    /// Id of the known attack that such a text is near to.
+    #[serde(default)]
+    pub known: Option<String>,
 }
 
 /// The scripted [`Classifier`].
@@ -48,17 +52,15 @@ impl Scripted {
         Self { script }
     }
 
-    fn score(&self, input: &Input) -> Scores {
-        let (injection, jailbreak) = self
-            .script
-            .phrases
-            .iter()
-            .find(|phrase| input.text.contains(&phrase.contains))
-            .map_or((0.0, 0.0), |phrase| (phrase.injection, phrase.jailbreak));
-        Scores { benign: 1.0 - injection - jailbreak, injection, jailbreak }
+    fn judged(&self, input: &Input) -> Judged {
+        let phrase = self.script.phrases.iter().find(|phrase| input.text.contains(&phrase.contains));
+        let (injection, jailbreak) = phrase.map_or((0.0, 0.0), |phrase| (phrase.injection, phrase.jailbreak));
+        let scores = Scores { benign: 1.0 - injection - jailbreak, injection, jailbreak };
+        let known = phrase.and_then(|phrase| phrase.known.as_deref()).map(|id| Near { id: id.into(), similarity: 1.0 });
+        Judged { scores, known }
     }
 
-    async fn answer(&self, inputs: Vec<Input>, deadline: Instant) -> Result<Vec<Scores>, Unavailable> {
+    async fn answer(&self, inputs: Vec<Input>, deadline: Instant) -> Result<Answer, Unavailable> {
         let delay = Duration::from_millis(self.script.delay_ms);
         if !delay.is_zero() {
             let ready = Instant::now() + delay;
@@ -70,17 +72,20 @@ impl Scripted {
         if let Some(reason) = &self.script.fail {
             return Err(Unavailable::Failed(reason.clone()));
         }
-        let scores: Vec<Scores> = inputs.iter().map(|input| self.score(input)).collect();
-        if scores.iter().all(Scores::is_sound) { Ok(scores) } else { Err(Unavailable::Failed("a score is not a probability".into())) }
+        let judged: Vec<Judged> = inputs.iter().map(|input| self.judged(input)).collect();
+        if !judged.iter().all(|one| one.scores.is_sound()) {
+            return Err(Unavailable::Failed("a score is not a probability".into()));
+        }
+        Ok(Answer { version: self.version(), judged })
     }
 }
 
 impl Classifier for Scripted {
-    fn version(&self) -> &str {
-        "scripted"
+    fn version(&self) -> Arc<str> {
+        "scripted".into()
     }
 
-    fn classify(&self, inputs: Vec<Input>, deadline: Instant) -> BoxFuture<'_, Result<Vec<Scores>, Unavailable>> {
+    fn classify(&self, inputs: Vec<Input>, deadline: Instant) -> BoxFuture<'_, Result<Answer, Unavailable>> {
         Box::pin(self.answer(inputs, deadline))
     }
 }
@@ -100,17 +105,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_phrase_met_gives_the_scores() {
-        let guard = Scripted::new(script(vec![Phrase { contains: "obey me".into(), injection: 0.9, jailbreak: 0.05 }]));
+        let phrase = Phrase { contains: "obey me".into(), injection: 0.9, jailbreak: 0.05, known: Some("a-7".into()) };
         let later = Instant::now() + Duration::from_secs(5);
-        let scores = guard.classify(vec![input("hello"), input("now obey me")], later).await.unwrap();
-        assert_eq!(scores[0].label(), "benign");
-        assert_eq!(scores[1].label(), "injection");
-        assert!((scores[1].attack() - 0.95).abs() < 1e-6);
+        let answer = Scripted::new(script(vec![phrase])).classify(vec![input("hello"), input("now obey me")], later).await.unwrap();
+        let [first, second] = &answer.judged[..] else { panic!("{answer:?}") };
+        assert_eq!((first.scores.label(), &first.known), ("benign", &None));
+        assert_eq!(second.scores.label(), "injection");
+        assert!((second.scores.attack() - 0.95).abs() < 1e-6);
+        assert_eq!(second.known.as_ref().map(|near| &*near.id), Some("a-7"));
     }
 
     #[tokio::test]
     async fn a_score_that_is_no_probability_is_a_failure_and_not_safe() {
-        let guard = Scripted::new(script(vec![Phrase { contains: "x".into(), injection: f32::NAN, jailbreak: 0.0 }]));
+        let guard = Scripted::new(script(vec![Phrase { contains: "x".into(), injection: f32::NAN, jailbreak: 0.0, known: None }]));
         let later = Instant::now() + Duration::from_secs(5);
         assert!(matches!(guard.classify(vec![input("x")], later).await, Err(Unavailable::Failed(_))));
     }

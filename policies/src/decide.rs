@@ -7,6 +7,9 @@ use crate::policy_form::Unavailable;
 use crate::pseudonym::{Issue, Pseudonyms, Restoration};
 use crate::redact::redact;
 
+/// How bad it is when a text comes near a known attack.
+pub const KNOWN_ATTACK_SEVERITY: Severity = Severity::High;
+
 /// What happens to a request or an answer.
 #[derive(Debug)]
 pub struct Decision {
@@ -52,6 +55,8 @@ pub enum RefusalReason {
     Rule,
     /// The classifier's score reached the policy's `block_at`.
     Model,
+    /// A text comes near a known attack.
+    KnownAttack,
     /// The classifier gave no answer and the policy does not let texts pass without it.
     GuardUnavailable,
     /// A redaction was due where nothing can be rewritten, or a stream held back more than its bound.
@@ -65,6 +70,7 @@ impl RefusalReason {
         match self {
             RefusalReason::Rule => "rule",
             RefusalReason::Model => "model",
+            RefusalReason::KnownAttack => "known_attack",
             RefusalReason::GuardUnavailable => "guard_unavailable",
             RefusalReason::Unredactable => "unredactable",
         }
@@ -123,8 +129,10 @@ pub fn decide_in(
     pseudonyms: &mut Pseudonyms,
 ) -> Decision {
     let all = || findings.iter().flatten();
-    let severity = all().map(|finding| finding.rule.severity).max();
-    let (guard, failed_open) = guard_action(policy.guard(), signal);
+    let known = known_action(policy, signal);
+    let severity = all().map(|finding| finding.rule.severity).chain((known > Action::Allow).then_some(KNOWN_ATTACK_SEVERITY)).max();
+    let (score, failed_open) = guard_action(policy.guard(), signal);
+    let guard = score.max(known);
     // What comes out when this is taken for the action of each finding.
     let verdict = |taken: &dyn Fn(&Finding) -> Action| {
         let rules = all().map(taken).max().unwrap_or(Action::Allow);
@@ -134,7 +142,9 @@ pub fn decide_in(
             Some(RefusalReason::Rule)
         } else if texts.len() != findings.len() || texts.iter().zip(findings).any(is_stuck) {
             Some(RefusalReason::Unredactable)
-        } else if guard == Action::Block {
+        } else if known == Action::Block {
+            Some(RefusalReason::KnownAttack)
+        } else if score == Action::Block {
             Some(match signal {
                 ModelSignal::Scored { .. } => RefusalReason::Model,
                 _ => RefusalReason::GuardUnavailable,
@@ -153,7 +163,11 @@ pub fn decide_in(
     let outcome = match reason {
         Some(reason) if action == Action::Block => {
             let found: Vec<Finding> = findings.iter().flatten().cloned().collect();
-            Outcome::Refuse(refusal(&found, reason))
+            let mut refusal = refusal(&found, reason);
+            if let (RefusalReason::KnownAttack, ModelSignal::Scored { known: Some(known), .. }) = (reason, signal) {
+                refusal.rules.push(known.id.clone());
+            }
+            Outcome::Refuse(refusal)
         }
         _ => Outcome::Forward(cleared(policy, texts, findings, action, pseudonyms)),
     };
@@ -180,6 +194,14 @@ fn cleared(policy: &Policy, texts: &[Text<'_>], findings: &[Vec<Finding>], actio
     Cleared { redacted: redacted.collect(), restoration: issue.restoration() }
 }
 
+/// Says what the policy makes of a text that comes near a known attack.
+fn known_action(policy: &Policy, signal: &ModelSignal) -> Action {
+    match signal {
+        ModelSignal::Scored { known: Some(_), .. } => policy.on_known_attack(),
+        _ => Action::Allow,
+    }
+}
+
 /// Says what the policy makes of the classifier's word, and whether it let texts pass without one.
 fn guard_action(guard: Guard, signal: &ModelSignal) -> (Action, bool) {
     match signal {
@@ -201,7 +223,7 @@ pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
     let in_the_way = |finding: &&Finding| match reason {
         RefusalReason::Rule => finding.in_force() == Action::Block,
         RefusalReason::Unredactable => finding.in_force().hides(),
-        RefusalReason::Model | RefusalReason::GuardUnavailable => false,
+        RefusalReason::Model | RefusalReason::KnownAttack | RefusalReason::GuardUnavailable => false,
     };
     let found: Vec<&Finding> = findings.iter().filter(in_the_way).collect();
     let mut rules: Vec<String> = found.iter().map(|finding| finding.rule.id.clone()).collect();
@@ -216,7 +238,7 @@ pub(crate) fn refusal(findings: &[Finding], reason: RefusalReason) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Direction, Encoding, Role};
+    use crate::model::{Direction, Encoding, KnownAttack, Role};
 
     const PACK: &str = "
 pack: p
@@ -251,7 +273,7 @@ rules:
     }
 
     fn scored(score: f32) -> ModelSignal {
-        ModelSignal::Scored { label: "injection".into(), score }
+        ModelSignal::Scored { label: "injection".into(), score, version: "small-1".into(), known: None }
     }
 
     #[test]
@@ -287,6 +309,23 @@ rules:
             assert_eq!(decided(&policy, true, &["x"], &scored(score)).action, action, "{score}");
         }
         assert_eq!(refused(&decided(&policy, true, &["x"], &scored(0.9))).1, RefusalReason::Model);
+    }
+
+    #[test]
+    fn a_text_near_a_known_attack_is_refused_by_its_id_unless_the_policy_says_otherwise() {
+        let known = Some(KnownAttack { id: "acme-7".into(), similarity: 0.95 });
+        let near = ModelSignal::Scored { label: "benign".into(), score: 0.1, version: "small-1".into(), known };
+        let blocked = decided(&policy(""), true, &["x"], &near);
+        assert_eq!(refused(&blocked), (&["acme-7".to_owned()][..], RefusalReason::KnownAttack));
+        assert_eq!(blocked.severity, Some(KNOWN_ATTACK_SEVERITY));
+        for (setting, action) in [("block", Action::Block), ("flag", Action::Flag), ("'off'", Action::Allow)] {
+            let decision = decided(&policy(&format!("guard: {{ known: {setting} }}")), true, &["x"], &near);
+            assert_eq!((decision.action, decision.severity.is_some()), (action, action > Action::Allow), "{setting}");
+        }
+        let watched = decided(&policy("mode: monitor"), true, &["x"], &near);
+        assert_eq!((watched.action, watched.intended), (Action::Flag, Action::Block));
+        // A rule that blocks is the better reason.
+        assert_eq!(refused(&decided(&policy(""), true, &["bravo"], &near)).1, RefusalReason::Rule);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::file;
 use crate::lists::ListForms;
 use crate::load::Reading;
 use crate::model::{Action, Category, Direction, Mode, Unscreenable};
-use crate::policy_form::{OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
+use crate::policy_form::{OnKnown, OverrideForm, PolicyForm, RedactionForm, TestForm, Unavailable};
 use crate::refuse::{LanguageForm, MessagesForm};
 
 /// Most files in a line of inheritance.
@@ -122,6 +122,7 @@ pub(crate) struct Guard {
     pub flag_at: f32,
     pub block_at: f32,
     pub unavailable: Unavailable,
+    pub known: OnKnown,
 }
 
 impl Settings {
@@ -135,7 +136,7 @@ impl Settings {
             rules: BTreeMap::new(),
             rules_at: BTreeMap::new(),
             redaction: RedactionForm::default(),
-            guard: Guard { flag_at: 0.7, block_at: 0.9, unavailable: Unavailable::Block },
+            guard: Guard { flag_at: 0.7, block_at: 0.9, unavailable: Unavailable::Block, known: OnKnown::Block },
             lists: ListForms::default(),
             canaries: Vec::new(),
             refusal_language: LanguageForm::Auto,
@@ -169,6 +170,7 @@ impl Settings {
         replace(&mut self.guard.flag_at, form.guard.flag_at);
         replace(&mut self.guard.block_at, form.guard.block_at);
         replace(&mut self.guard.unavailable, form.guard.unavailable);
+        replace(&mut self.guard.known, form.guard.known);
         self.lists.exceptions.extend(form.exceptions.iter().map(|exception| source.placed(exception)));
         self.lists.allow.extend(form.allow_lists.iter().map(|list| source.placed(list)));
         self.lists.deny.extend(form.deny_lists.iter().map(|list| source.placed(list)));

@@ -61,13 +61,13 @@ pub use allowance::Allowance;
 pub use corpus::BENIGN;
 pub use coverage::{CoverageLimit, DECODING_BUDGET, Screened};
 pub use day::Day;
-pub use decide::{Cleared, Decision, Outcome, Refusal, RefusalReason, decide, decide_in};
+pub use decide::{Cleared, Decision, KNOWN_ATTACK_SEVERITY, Outcome, Refusal, RefusalReason, decide, decide_in};
 pub use error::{Fault, PolicyError};
 pub use explain::{ContextSeen, Demand, Fate, Seen};
 pub use lint::RuleFacts;
 pub use lists::Notice;
 pub use model::{
-    Action, Category, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
+    Action, Category, Direction, Encoding, Finding, KnownAttack, Mode, ModelSignal, Redaction, Role, RuleInfo, Severity, Text, Unscreenable,
 };
 pub use policy::{Policy, TestFailure};
 pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};

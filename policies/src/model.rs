@@ -319,5 +319,18 @@ pub enum ModelSignal {
         label: String,
         /// 1 - P(benign), 0..=1.
         score: f32,
+        /// Name and version of the classifier, for the record.
+        version: String,
+        /// The known attack that a text comes nearest to, where one is near.
+        known: Option<KnownAttack>,
     },
+}
+
+/// A known attack that a text comes near to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownAttack {
+    /// Its id in the file of known attacks.
+    pub id: String,
+    /// How near, 0..=1.
+    pub similarity: f32,
 }

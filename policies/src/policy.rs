@@ -18,6 +18,7 @@ use crate::inherit::{Guard, Placed, Settings};
 use crate::lists::{ListForms, Lists, Notice};
 use crate::load;
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
+use crate::policy_form::OnKnown;
 use crate::refuse::{Language, LanguageForm, language_of};
 use crate::resolve::{Verdict, resolve};
 use crate::scan::{Candidate, Engine};
@@ -397,6 +398,16 @@ impl Policy {
     fn is_active(&self, direction: Direction, role: Role, rule: usize) -> bool {
         let strongest = || self.plans[rule].cases[direction as usize].strongest(role);
         self.engine.rules[rule].scope.holds(direction, role) && (strongest() > Action::Allow || self.lists.may_deny(rule))
+    }
+
+    /// Returns what is done about a text that comes near a known attack.
+    #[must_use]
+    pub fn on_known_attack(&self) -> Action {
+        match self.settings.guard.known {
+            OnKnown::Block => Action::Block,
+            OnKnown::Flag => Action::Flag,
+            OnKnown::Off => Action::Allow,
+        }
     }
 
     pub(crate) fn guard(&self) -> Guard {

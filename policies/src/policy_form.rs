@@ -183,6 +183,20 @@ pub(crate) struct GuardForm {
     pub flag_at: Option<f32>,
     pub block_at: Option<f32>,
     pub unavailable: Option<Unavailable>,
+    pub known: Option<OnKnown>,
+}
+
+/// What happens to a text that comes near a known attack.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnKnown {
+    /// It is refused.
+    #[default]
+    Block,
+    /// It passes and is on record.
+    Flag,
+    /// Nothing.
+    Off,
 }
 
 /// What happens when the classifier gives no answer.

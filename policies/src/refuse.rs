@@ -92,12 +92,14 @@ impl Refusal {
                 "the guard model is not available, and the policy refuses what it cannot screen".into()
             }
             (Language::English, RefusalReason::Model) => "the guard model holds the content for an attack".into(),
+            (Language::English, RefusalReason::KnownAttack) => format!("the content comes near a known attack ({rules})"),
             (Language::English, RefusalReason::Rule) => format!("the content is refused by rule {rules} ({categories})"),
             (Language::English, RefusalReason::Unredactable) => {
                 format!("the content is refused by rule {rules} ({categories}); it stands where it cannot be redacted (a name or a key)")
             }
             (Language::Chinese, RefusalReason::GuardUnavailable) => "防护模型暂不可用，按策略拒绝未经检查的内容".into(),
             (Language::Chinese, RefusalReason::Model) => "防护模型判定该内容为攻击，已拒绝".into(),
+            (Language::Chinese, RefusalReason::KnownAttack) => format!("内容与已知攻击（{rules}）相近，已拒绝"),
             (Language::Chinese, RefusalReason::Rule) => format!("内容被规则 {rules} 拒绝（{categories}）"),
             (Language::Chinese, RefusalReason::Unredactable) => {
                 format!("内容被规则 {rules} 拒绝（{categories}）：所在位置（名称或键）无法脱敏")
@@ -165,7 +167,7 @@ mod tests {
         assert_eq!(refusal.words(Language::English), "the content is refused by rule A, B (pii, injection)");
         assert_eq!(refusal.words(Language::Chinese), "内容被规则 A、B 拒绝（个人信息、提示注入）");
         assert_eq!(refusal.words_of(Language::English, Some("No: {rules}/{categories}.")), "No: A, B/pii, injection.");
-        for reason in [RefusalReason::Model, RefusalReason::GuardUnavailable, RefusalReason::Unredactable] {
+        for reason in [RefusalReason::Model, RefusalReason::KnownAttack, RefusalReason::GuardUnavailable, RefusalReason::Unredactable] {
             let refusal = Refusal { reason, ..refusal.clone() };
             assert!(refusal.words(Language::Chinese).chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c)));
         }

@@ -54,7 +54,9 @@ impl Admin {
         let audit = (!audit.healthy).then(|| format!("audit: {}", audit.last_error.unwrap_or("unknown")));
         let clickhouse = self.shipper.as_ref().and_then(|shipper| shipper.stats().degraded);
         let clickhouse = clickhouse.map(|degraded| format!("clickhouse: {}", degraded.class));
-        let degraded: Vec<String> = audit.into_iter().chain(clickhouse).collect();
+        let guard = self.gate.guard.as_ref().and_then(|guard| guard.model()).and_then(|model| model.degraded());
+        let guard = guard.map(|(class, _)| format!("guard: {class}"));
+        let degraded: Vec<String> = [audit, clickhouse, guard].into_iter().flatten().collect();
         if degraded.is_empty() { b"ok\n".to_vec() } else { format!("degraded: {}\n", degraded.join(", ")).into_bytes() }
     }
 
@@ -87,6 +89,17 @@ impl Admin {
                 body["clickhouse"]["reason"] = json!(degraded.message);
             }
         }
+        if let Some(model) = self.gate.guard.as_ref().and_then(|guard| guard.model()) {
+            body["guard"] = match model.state() {
+                Ok(state) => json!({"state": "ok", "version": state.version, "known_attacks": state.known_attacks}),
+                Err(_) => json!({}),
+            };
+            if let Some((class, reason)) = model.degraded() {
+                body["guard"]["state"] = json!("degraded");
+                body["guard"]["class"] = json!(class);
+                body["guard"]["reason"] = json!(reason);
+            }
+        }
         (if ready { 200 } else { 503 }, "application/json", format!("{body}\n").into_bytes())
     }
 
@@ -98,6 +111,9 @@ impl Admin {
         }
         if let Some(alerts) = &gate.alerts {
             gate.metrics.alerts(alerts);
+        }
+        if let Some(model) = gate.guard.as_ref().and_then(|guard| guard.model()) {
+            gate.metrics.guard_stands(model.state().ok().as_ref());
         }
         let used = |total: usize, left: usize| i64::try_from(total.saturating_sub(left)).unwrap_or(i64::MAX);
         gate.metrics.memory_in_use.set(used(gate.limits.memory_bytes, gate.memory.left()));

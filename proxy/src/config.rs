@@ -14,13 +14,13 @@ use std::time::Duration;
 use portcullis_audit::StoreOptions;
 use portcullis_audit::alert::ChannelSettings;
 use portcullis_audit::ship::ShipOptions;
-use portcullis_guard_model::Script;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use crate::alert_config::{self, AlertFile};
 use crate::audit_config::AuditFile;
+use crate::guard::{GuardFile, GuardSettings};
 use crate::policy_files::{self, PolicyFile, PolicySettings};
 use crate::rollout::Track;
 use crate::unrecorded::OnFailure;
@@ -106,17 +106,6 @@ struct UpstreamFile {
     credential_env: Option<String>,
     #[serde(default)]
     ca: Option<PathBuf>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum GuardFile {
-    #[default]
-    Off,
-    Scripted {
-        #[serde(flatten)]
-        script: Script,
-    },
 }
 
 /// When the decision's record has to be durable.
@@ -300,8 +289,8 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamSettings>,
     /// Model name (or `*`) to an index into `upstreams`.
     pub models: BTreeMap<String, usize>,
-    /// The scripted guard, if there is one.
-    pub guard: Option<Script>,
+    /// The guard.
+    pub guard: GuardSettings,
     /// Sizes and numbers.
     pub limits: Limits,
     /// Times.
@@ -384,10 +373,7 @@ impl ConfigFile {
             policies,
             upstreams,
             models,
-            guard: match self.guard {
-                GuardFile::Off => None,
-                GuardFile::Scripted { script } => Some(script),
-            },
+            guard: self.guard.settings(base)?,
             limits: self.limits,
             timeouts: self.timeouts,
             audit_store: self.audit.store(base)?,

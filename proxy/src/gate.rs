@@ -18,11 +18,11 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use portcullis_audit::alert::Alerts;
 use portcullis_audit::{Store, crash};
-use portcullis_guard_model::Classifier;
 use tokio::time::timeout;
 
 use crate::config::{Durability, Limits, Timeouts};
 use crate::edge;
+use crate::guard::Guard;
 use crate::held::ByRoute;
 use crate::keys::{KeyFile, KeyRecord, KeyTable};
 use crate::limit::{Budget, KeyLimits, Strangers};
@@ -63,8 +63,8 @@ pub struct Gate {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Model name (or `*`) to an index into `upstreams`.
     pub models: BTreeMap<String, usize>,
-    /// The guard model, if there is one.
-    pub guard: Option<Arc<dyn Classifier>>,
+    /// The guard, if there is one.
+    pub guard: Option<Arc<Guard>>,
     /// The audit store.
     pub store: Store,
     /// Where alerts go, if anywhere.

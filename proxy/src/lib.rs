@@ -14,6 +14,7 @@ pub mod dialect;
 pub mod echo;
 pub mod edge;
 pub mod gate;
+pub mod guard;
 pub mod held;
 pub mod json;
 pub mod kept;

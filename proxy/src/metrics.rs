@@ -1,11 +1,13 @@
 //! What the gate counts, in Prometheus' words. Every label has a closed set of values; nothing a client sends becomes one.
 
 mod delivery;
+mod guard;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use portcullis_audit::alert::{Alerts, STATS_LABELS};
+use portcullis_guard_model::{News, State};
 use portcullis_policies::CoverageLimit;
 use prometheus::{
     CounterVec, Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -97,6 +99,8 @@ pub struct Metrics {
     pub held_back: Histogram,
     audit: AuditGauges,
     delivery: OnceLock<Option<delivery::Delivery>>,
+    guard: OnceLock<Option<guard::Guard>>,
+    guard_unavailable: IntCounterVec,
     alerts: IntCounterVec,
     alerts_missed: IntCounter,
 }
@@ -167,9 +171,14 @@ impl Metrics {
             &["policy", "track"],
         )?;
         registry.register(Box::new(policy_screen.clone()))?;
+        let guard_unavailable =
+            counters("portcullis_guard_unavailable_total", "Requests about which the guard gave no verdict, by reason", &["reason"])?;
         // There from the start, so that an alert on it has a zero to rise from.
         for control in ["guard", "audit"] {
             failed_open.with_label_values(&[control]);
+        }
+        for reason in ["late", "overloaded", "failed"] {
+            guard_unavailable.with_label_values(&[reason]);
         }
         for limit in CoverageLimit::ALL {
             coverage_limits.with_label_values(&[limit.as_str()]);
@@ -232,6 +241,8 @@ impl Metrics {
                 removed: gauge("portcullis_audit_removed_events", "Events that retention removed since the start")?,
             },
             delivery: OnceLock::new(),
+            guard: OnceLock::new(),
+            guard_unavailable,
             alerts: counters("portcullis_alerts_total", "Alerts by channel and what became of them", &["channel", "result"])?,
             alerts_missed: counter("portcullis_alerts_missed_total", "Alerts that came faster than they could be sorted")?,
             registry,
@@ -345,6 +356,33 @@ impl Metrics {
         let delivery = self.delivery.get_or_init(|| delivery::Delivery::register(&self.registry).ok());
         if let Some(delivery) = delivery {
             delivery.set(stats);
+        }
+    }
+
+    /// Counts a request about which the guard gave no verdict; `reason` is one of a closed set of words.
+    pub fn guard_unavailable(&self, reason: &str) {
+        self.guard_unavailable.with_label_values(&[reason]).inc();
+    }
+
+    /// Takes in what a guard model tells. Its metrics are there from the first time on.
+    pub fn guard_told(&self, news: &News) {
+        self.with_guard(|guard| guard.told(news));
+    }
+
+    /// Takes over how a guard model stands; `None`: it is not loaded.
+    pub fn guard_stands(&self, state: Option<&State>) {
+        self.with_guard(|guard| guard.stands(state));
+    }
+
+    /// Counts changed files of a guard model that are not put in force.
+    pub fn guard_reload_failed(&self, what: &str) {
+        self.with_guard(|guard| guard.reload_failed(what));
+    }
+
+    fn with_guard(&self, work: impl FnOnce(&guard::Guard)) {
+        // Registering fails only where a name is taken, which the tests would show.
+        if let Some(guard) = self.guard.get_or_init(|| guard::Guard::register(&self.registry).ok()) {
+            work(guard);
         }
     }
 

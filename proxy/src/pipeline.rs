@@ -12,12 +12,11 @@ use std::time::Instant;
 
 use pingora::protocols::http::ServerSession;
 use portcullis_audit::{Commit, crash};
-use portcullis_guard_model::{Input, Speaker};
 use portcullis_policies::{
-    Action, Allowance, Cleared, DECODING_BUDGET, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Role, Screened,
-    Text, decide, decide_in,
+    Action, Allowance, Cleared, DECODING_BUDGET, Decision, Direction, Finding, Language, ModelSignal, Outcome, Policy, Screened, Text,
+    decide, decide_in,
 };
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::back::Back;
 use crate::config::Durability;
@@ -31,7 +30,7 @@ use crate::reply::No;
 use crate::respond::or_gone;
 use crate::upstream::{AnswerKind, Upstream};
 use crate::vault::Conversation;
-use crate::{kept, models, notices, receive, unrecorded};
+use crate::{guard, kept, models, notices, receive, unrecorded};
 
 /// Why the path ends early.
 #[derive(Debug)]
@@ -119,7 +118,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
-    let signal = screen_model(gate, ledger, &parsed.leaves).await;
+    let signal = guard::screen(gate, ledger, &policy, &parsed.leaves).await;
     let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
@@ -198,51 +197,6 @@ fn screen_text(ledger: &mut Ledger, policy: &Policy, allowance: &Allowance, text
         ledger.limited(limit);
     }
     findings
-}
-
-/// Asks the guard model, if there is one; the worst text counts.
-async fn screen_model(gate: &Gate, ledger: &mut Ledger, leaves: &[Leaf]) -> ModelSignal {
-    let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
-    let inputs: Vec<Input> = leaves
-        .iter()
-        .filter(|leaf| leaf.redactable && leaf.role != Role::System)
-        .map(|leaf| Input { speaker: speaker(leaf.role), text: leaf.text.clone() })
-        .collect();
-    if inputs.is_empty() {
-        return ModelSignal::Skipped;
-    }
-    let (began, count) = (Instant::now(), inputs.len());
-    // The deadline is the classifier's to keep, and ours to hold it to.
-    let answer = timeout(gate.timeouts.guard, guard.classify(inputs, began + gate.timeouts.guard)).await;
-    ledger.took(Stage::Guard, began);
-    if let Ok(Err(reason)) = &answer
-        && gate.warnings.check().is_ok()
-    {
-        tracing::warn!(%reason, "the guard is not available");
-    }
-    let unavailable = |reason: &str| ModelSignal::Unavailable { reason: reason.to_owned() };
-    match answer {
-        Err(_) => unavailable("late"),
-        Ok(Err(e)) => unavailable(match e {
-            portcullis_guard_model::Unavailable::Late => "late",
-            portcullis_guard_model::Unavailable::Overloaded => "overloaded",
-            portcullis_guard_model::Unavailable::Failed(_) => "failed",
-        }),
-        Ok(Ok(scores)) if scores.len() != count || !scores.iter().all(|s| s.is_sound()) => unavailable("failed"),
-        Ok(Ok(scores)) => match scores.iter().max_by(|a, b| a.attack().total_cmp(&b.attack())) {
-            Some(worst) => ModelSignal::Scored { label: worst.label().to_owned(), score: worst.attack() },
-            None => ModelSignal::Skipped,
-        },
-    }
-}
-
-fn speaker(role: Role) -> Speaker {
-    match role {
-        Role::System => Speaker::System,
-        Role::User => Speaker::User,
-        Role::Assistant => Speaker::Assistant,
-        Role::Tool => Speaker::Tool,
-    }
 }
 
 /// Waits until the decision is durable, or is known not to be and may be served all the same.

@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use pingora::http::RequestHeader;
 use portcullis_audit::{
-    Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, Mode as AuditMode, SPANS_MAX,
-    Severity as AuditSeverity, Span, Store, TokensSource, crash,
+    Commit, Decision as AuditDecision, Direction as AuditDirection, Event, FindingRecord, Guard, Kind, KnownAttack, Mode as AuditMode,
+    SPANS_MAX, Severity as AuditSeverity, Span, Store, TokensSource, crash,
 };
-use portcullis_policies::{Action, CoverageLimit, Decision, Direction, Finding, Mode, ModelSignal, Policy, Severity};
+use portcullis_policies::{
+    Action, CoverageLimit, Decision, Direction, Finding, KNOWN_ATTACK_SEVERITY, Mode, ModelSignal, Policy, Severity,
+};
 
 use crate::dialect::leaves::Leaf;
 use crate::metrics::{Metrics, Stage};
@@ -32,6 +34,8 @@ pub struct Tokens {
 
 /// Names the session a request belongs to; it goes into the record and no further.
 const SESSION_HEADER: &str = "x-session-id";
+/// Category of the findings that say that a text comes near a known attack. Their rules are `known:<id>`.
+pub const KNOWN_ATTACK: &str = "known_attack";
 /// Longest name of a session that is kept, in bytes; longer ones are none.
 const SESSION_BYTES_MAX: usize = 128;
 
@@ -124,6 +128,11 @@ impl Ledger {
         }
     }
 
+    /// Notes that one text comes near a known attack, and what the policy says to that. The whole text is the place.
+    pub fn found_known(&mut self, leaf: &Leaf, id: &str, said: Action) {
+        self.findings.add_known(leaf, id, said);
+    }
+
     /// Times `work` and notes it under `stage`.
     pub fn timed<T>(&mut self, stage: Stage, work: impl FnOnce(&mut Self) -> T) -> T {
         let began = Instant::now();
@@ -162,7 +171,12 @@ impl Ledger {
         self.event.guard = Some(match signal {
             ModelSignal::Skipped => Guard::Skipped,
             ModelSignal::Unavailable { reason } => Guard::Unavailable { reason: reason.clone() },
-            ModelSignal::Scored { label, score } => Guard::Scored { label: label.clone(), score: *score },
+            ModelSignal::Scored { label, score, version, known } => Guard::Scored {
+                label: label.clone(),
+                score: *score,
+                version: version.clone(),
+                known: known.as_ref().map(|known| KnownAttack { id: known.id.clone(), similarity: known.similarity }),
+            },
         });
         if decision.failed_open {
             self.event.failed_open.push("guard".to_owned());
@@ -313,6 +327,25 @@ impl Findings {
         record.count += 1;
         if record.spans.len() < SPANS_MAX {
             record.spans.push(Span { leaf: pointer.to_owned(), start: finding.span.start as u64, end: finding.span.end as u64 });
+        }
+    }
+
+    fn add_known(&mut self, leaf: &Leaf, id: &str, said: Action) {
+        self.in_force = self.in_force.max(Some(said));
+        // No rule of a pack has a colon in its id.
+        let rule = format!("known:{id}");
+        let record = self.records.entry((rule.clone(), Direction::Request.as_str(), said)).or_insert_with(|| FindingRecord {
+            rule,
+            category: KNOWN_ATTACK.to_owned(),
+            severity: severity(KNOWN_ATTACK_SEVERITY),
+            direction: AuditDirection::Request,
+            action: action(said),
+            count: 0,
+            spans: Vec::new(),
+        });
+        record.count += 1;
+        if record.spans.len() < SPANS_MAX {
+            record.spans.push(Span { leaf: leaf.pointer.clone(), start: 0, end: leaf.text.len() as u64 });
         }
     }
 

@@ -29,9 +29,9 @@ use crate::rollout::{Canary, Held, Policies, Track, Window};
 use crate::server::stray;
 
 /// How often the loop looks whether a signal came.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// How often, in ticks, the files are looked at. A file that looks the same twice has come to rest.
-const TICKS_PER_LOOK: u32 = 4;
+pub(crate) const TICKS_PER_LOOK: u32 = 4;
 
 /// Makes SIGHUP set a flag from now on, instead of ending the process.
 ///
@@ -60,23 +60,33 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 /// Some files, and what they looked like when they were read last and at the last look.
 #[derive(Clone)]
-struct Watch {
+pub(crate) struct Watch {
     read: BTreeMap<PathBuf, Option<Stamp>>,
     seen: BTreeMap<PathBuf, Option<Stamp>>,
 }
 
 impl Watch {
     fn new(path: &Path) -> Self {
-        let now = stamps([path.to_path_buf()]);
+        Self::of([path.to_path_buf()])
+    }
+
+    /// Looks at the files as they are now.
+    pub(crate) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let now = stamps(files);
         Self { read: now.clone(), seen: now }
     }
 
     /// Whether the files are other ones than those read, and the same as at the last look: half a file is not read.
-    fn has_changed(&mut self) -> bool {
+    pub(crate) fn has_changed(&mut self) -> bool {
         let now = stamps(self.read.keys().cloned());
         let at_rest = now == self.seen;
         self.seen = now;
         at_rest && self.seen != self.read
+    }
+
+    /// Notes that the files are read as they looked at the last look.
+    pub(crate) fn is_read(&mut self) {
+        self.read = self.seen.clone();
     }
 
     /// Notes that `files` were read, as they looked at `before`. What was not looked at then is looked at now.
@@ -90,7 +100,7 @@ impl Watch {
     }
 
     /// Unless what was read still stands, lets the next look at rest find a change.
-    fn forget_unless(&mut self, stands: bool) {
+    pub(crate) fn forget_unless(&mut self, stands: bool) {
         if !stands {
             self.read.values_mut().for_each(|stamp| *stamp = None);
         }

@@ -22,13 +22,13 @@ use pingora::services::{Service as ServiceTrait, ServiceWithDependents};
 use portcullis_audit::alert::{Alerts, Channel, Topic};
 use portcullis_audit::ship::{News, Shipper};
 use portcullis_audit::{AuditError, Signing, SigningKey, Store};
-use portcullis_guard_model::{Classifier, Scripted};
 
 use crate::admin::Admin;
 use crate::changes;
 use crate::config::{Settings, Timeouts, UpstreamPlace};
 use crate::echo::Echo;
 use crate::gate::{Gate, callers};
+use crate::guard::{self, Guard};
 use crate::keys::KeyFile;
 use crate::limit::{Budget, Strangers};
 use crate::load::load_policy;
@@ -208,7 +208,10 @@ impl Gateway {
         // From here on SIGHUP is a word and no longer the end of the process.
         let hangup = reload::hangup()?;
         let watched = reload::Watched::new(&settings);
+        let guard_files = guard::Files::new(&settings.guard);
         let Checked { policies, keys, channels } = preflight(&settings)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let guard = Guard::start(&settings.guard, guard_metrics(&metrics))?.map(Arc::new);
         let table = callers(&keys, &policies, None);
         let threads = settings.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, usize::from));
         let listen_on = Bound::bind(settings.listen)?;
@@ -238,7 +241,6 @@ impl Gateway {
         let alerts = if channels.is_empty() { None } else { Some(Alerts::start(&store, channels)?) };
         let echo_address = echo_on.as_ref().map(|bound| bound.address);
         let upstreams = settings.upstreams.iter().filter_map(|upstream| Upstream::new(upstream, echo_address)).map(Arc::new).collect();
-        let metrics = Arc::new(Metrics::new()?);
         for (name, rollout) in &policies {
             for held in [Track::Stable, Track::Canary].into_iter().filter_map(|track| rollout.on(track)) {
                 metrics.policy_in_force(name, held.tally.track.as_str(), None, held.policy.version());
@@ -250,7 +252,7 @@ impl Gateway {
             callers: RwLock::new(Arc::new(table)),
             upstreams,
             models: settings.models,
-            guard: settings.guard.map(|script| Arc::new(Scripted::new(script)) as Arc<dyn Classifier>),
+            guard,
             store: store.clone(),
             alerts,
             durability: settings.durability,
@@ -276,6 +278,11 @@ impl Gateway {
         }
         let drain = Drain { gate: Arc::clone(&gate), shipper: shipper.clone(), patience: settings.timeouts.shutdown };
         server.add_service(background_service("drain", drain));
+        if guard_files.is_some() {
+            // A flag of its own: each of the two loops has to hear every signal.
+            let watching = guard::Watching { gate: Arc::clone(&gate), files: guard_files, hangup: reload::hangup()? };
+            server.add_service(background_service("guard", watching));
+        }
         server.add_service(background_service("reload", Reload { gate, policies, watched, hangup }));
         Ok(Self { server, store, shipper, listen: listen_address, admin: admin_address })
     }
@@ -314,6 +321,12 @@ impl HttpServerApp for Shared {
     fn server_options(&self) -> Option<&HttpServerOptions> {
         Some(&self.0.http)
     }
+}
+
+/// Passes on what a guard model tells.
+fn guard_metrics(metrics: &Arc<Metrics>) -> guard::Told {
+    let metrics = Arc::clone(metrics);
+    Arc::new(move |news| metrics.guard_told(&news))
 }
 
 fn http_options(timeouts: &Timeouts) -> HttpServerOptions {

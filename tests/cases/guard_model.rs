@@ -99,7 +99,8 @@ fn rows(dir: &Path, count: usize, seed: u64) {
         for n in 0..count {
             let mut words: Vec<&str> = (0..4 + numbers.below(8)).map(|_| WORDS[numbers.below(10)]).collect();
             triggers.iter().for_each(|word| words.insert(numbers.below(words.len() + 1), word));
-            let line = json!({"text": words.join(" "), "label": label, "lang": ["en", "zh"][n % 2], "kind": ["short", "long"][n / 2 % 2]});
+            let (lang, kind) = (["en", "zh"][n % 2], ["short", "long"][n / 2 % 2]);
+            let line = json!({"text": words.join(" "), "label": label, "lang": lang, "kind": kind});
             writeln!(text, "{line}").expect("a string");
         }
         std::fs::write(dir.join(format!("{source}.jsonl")), text).expect("a file");

@@ -48,7 +48,7 @@ pub fn made_up(n: u64, requests: u64, from_us: i64, length_us: i64) -> Vec<Event
     event.policy = "default".into();
     event.policy_version = if n * 3 < requests * 2 { "4f1d0c9b7a3e2211" } else { "9c1e77d2b0a54f36" }.into();
     event.mode = Some(Mode::Enforce);
-    event.guard = Some(Guard::Scored { label: "benign".into(), score: 0.02 });
+    event.guard = Some(Guard::Scored { label: "benign".into(), score: 0.02, version: "small-1".into(), known: None });
     event.latencies_us = Latencies {
         receive: Some(40 + dice(200, 11)),
         parse: Some(20 + dice(60, 12)),

@@ -167,7 +167,11 @@ pub(crate) mod tests {
         let admin = Event { outcome: "keys_erased".into(), ..Event::new(Kind::Admin, "") };
         assert_eq!(of(&admin, Severity::High), Some("keys_erased".into()));
         assert_eq!(of(&admin, Severity::Critical), None);
-        let guarded = Event { guard: Some(Guard::Scored { label: "injection".into(), score: 1.0 }), findings: vec![], ..blocked("a", &[]) };
+        let guarded = Event {
+            guard: Some(Guard::Scored { label: "injection".into(), score: 1.0, version: String::new(), known: None }),
+            findings: vec![],
+            ..blocked("a", &[])
+        };
         assert_eq!(of(&guarded, Severity::High), Some("guard:injection".into()));
         assert_eq!(of(&Event { decision: Some(Decision::Allow), ..guarded }, Severity::Low), None);
         let refused = Event { outcome: "invalid_api_key".into(), ..Event::new(Kind::AuthFailure, "r") };

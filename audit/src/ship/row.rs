@@ -112,6 +112,6 @@ fn guard(event: &Event) -> (&str, &str, &str, Option<f32>) {
         None => ("", "", "", None),
         Some(Guard::Skipped) => ("skipped", "", "", None),
         Some(Guard::Unavailable { reason }) => ("unavailable", "", reason, None),
-        Some(Guard::Scored { label, score }) => ("scored", label, "", Some(*score)),
+        Some(Guard::Scored { label, score, .. }) => ("scored", label, "", Some(*score)),
     }
 }

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use portcullis_policies::Policy;
 
 use crate::config::Settings;
+use crate::guard::{Guard, Model};
 use crate::rollout::Track;
 use crate::server::preflight;
 
@@ -46,6 +48,17 @@ impl Check {
         }
         let checked = preflight(&settings)?;
         say(format!("{}: ok, keys: {}", settings.keys.display(), checked.keys.keys.len()))?;
+        let guard = Guard::start(&settings.guard, Arc::new(|_| {}))?;
+        match guard.as_ref().and_then(Guard::model).map(Model::state) {
+            None => {}
+            Some(Ok(state)) => say(format!("guard: ok, model {}, known attacks: {}", state.version, state.known_attacks))?,
+            Some(Err(reason)) => {
+                say(format!("{}: the guard would be unavailable: {reason}", if self.strict { "error" } else { "note" }))?;
+                if self.strict {
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
         Ok(ExitCode::SUCCESS)
     }
 

@@ -4,11 +4,23 @@ use std::cell::RefCell;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use portcullis_policies::{Decision, Finding, ModelSignal, Outcome, Policy, decide};
+use anyhow::Context as _;
+use portcullis_guard_model::{Input, Place, Serving};
+use portcullis_policies::{Decision, Direction, Finding, ModelSignal, Outcome, Policy, Role, Text, decide};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::guard::{self, Guard, GuardSettings, ModelSettings, OnStartFailure, default_threads};
 
 use super::texts::{Line, Texts, Way, cores};
+
+/// How long the guard may take for one text.
+const SCAN_PATIENCE: Duration = Duration::from_secs(600);
+/// Most windows that wait for the guard, of all threads together.
+const SCAN_WINDOWS_MAX: usize = 1 << 20;
 
 /// Screen texts.
 #[derive(Debug, clap::Args)]
@@ -21,6 +33,12 @@ pub struct Scan {
     policy: PathBuf,
     #[command(flatten)]
     way: Way,
+    /// Ask the guard model of this folder too
+    #[arg(long, value_name = "DIR")]
+    guard: Option<PathBuf>,
+    /// Known attacks for it to look for; may be given several times
+    #[arg(long, value_name = "FILE", requires = "guard")]
+    known: Vec<PathBuf>,
     /// Leave the guard model out
     #[arg(long)]
     no_guard: bool,
@@ -35,12 +53,13 @@ pub struct Scan {
 impl Scan {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let policy = Policy::load(&self.policy)?;
+        let asked = self.guard.filter(|_| !self.no_guard).map(|path| Asked::start(path, self.known)).transpose()?;
         let texts = Texts::open(self.file.as_ref())?;
         let output = RefCell::new(std::io::BufWriter::new(std::io::stdout().lock()));
         let (way, show) = (self.way, self.show);
         texts.each(
             self.threads.unwrap_or_else(cores),
-            move |line| scanned(&policy, way, show, &line).to_string(),
+            move |line| scanned(&policy, asked.as_ref(), way, show, &line).to_string(),
             |_, verdict| written(writeln!(output.borrow_mut(), "{verdict}")),
             || written(output.borrow_mut().flush()),
         )?;
@@ -56,14 +75,57 @@ fn written(result: std::io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-fn scanned(policy: &Policy, way: Way, show: bool, line: &Line) -> Value {
-    let text = line.text(way);
-    let findings = policy.screen(way.direction, &text);
-    let decision = decide(policy, &[text], std::slice::from_ref(&findings), &ModelSignal::Skipped);
-    verdict(line, show, &findings, &decision)
+/// A guard that all threads ask.
+struct Asked {
+    guard: Guard,
+    runtime: Runtime,
 }
 
-fn verdict(line: &Line, show: bool, findings: &[Finding], decision: &Decision) -> Value {
+impl Asked {
+    fn start(path: PathBuf, known: Vec<PathBuf>) -> anyhow::Result<Self> {
+        // Nobody waits for a single line, and all of a long text's windows have to fit.
+        let serving = Serving { queue_windows_max: SCAN_WINDOWS_MAX, ..Serving::default() };
+        let place = Place::Cpu(default_threads());
+        let settings = ModelSettings { path, known, serving, place, on_start_failure: OnStartFailure::Refuse };
+        let guard = Guard::start(&GuardSettings::Model(settings), Arc::new(|_| {}))?.context("there is no guard")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?;
+        Ok(Self { guard, runtime })
+    }
+
+    /// What the guard says of a text. As in the gateway, it is not asked about answers and the operator's own words.
+    fn signal(&self, way: Way, text: &Text<'_>) -> ModelSignal {
+        if way.direction == Direction::Response || text.role == Role::System {
+            return ModelSignal::Skipped;
+        }
+        let input = Input { speaker: guard::speaker(text.role), text: text.text.to_owned() };
+        guard::signal(self.runtime.block_on(self.guard.classify(vec![input], Instant::now() + SCAN_PATIENCE)), 1)
+    }
+}
+
+fn scanned(policy: &Policy, asked: Option<&Asked>, way: Way, show: bool, line: &Line) -> Value {
+    let text = line.text(way);
+    let findings = policy.screen(way.direction, &text);
+    let signal = asked.map_or(ModelSignal::Skipped, |asked| asked.signal(way, &text));
+    let decision = decide(policy, &[text], std::slice::from_ref(&findings), &signal);
+    verdict(line, show, &findings, &signal, &decision)
+}
+
+/// What the guard said, as scripts read it; null where it was not asked.
+fn said(signal: &ModelSignal) -> Value {
+    match signal {
+        ModelSignal::Skipped => Value::Null,
+        ModelSignal::Unavailable { reason } => json!({"unavailable": reason}),
+        ModelSignal::Scored { label, score, known, .. } => {
+            let mut value = json!({"label": label, "score": rounded(*score)});
+            if let Some(known) = known {
+                value["known"] = json!({"id": known.id, "similarity": rounded(known.similarity)});
+            }
+            value
+        }
+    }
+}
+
+fn verdict(line: &Line, show: bool, findings: &[Finding], signal: &ModelSignal, decision: &Decision) -> Value {
     let finding = |finding: &Finding| {
         let mut value = json!({
             "rule": finding.rule.id,
@@ -83,8 +145,8 @@ fn verdict(line: &Line, show: bool, findings: &[Finding], decision: &Decision) -
         Outcome::Forward(cleared) => json!(cleared.redacted(0).unwrap_or(&line.text)),
         Outcome::Refuse(_) => Value::Null,
     };
-    // Without a guard model there is no label; the field stays so that readers find it in its place.
-    json!({"id": line.id, "decision": decision.action.as_str(), "findings": list, "redacted": redacted, "guard": null})
+    // Where the guard was not asked the field stays, so that readers find it in its place.
+    json!({"id": line.id, "decision": decision.action.as_str(), "findings": list, "redacted": redacted, "guard": said(signal)})
 }
 
 /// A score as people read it.

@@ -7,11 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use portcullis_audit::{Event, Filter, FindingRecord, Guard, Kind, Reader};
-use portcullis_policies::{DECODING_BUDGET, Direction, ModelSignal, Policy};
+use portcullis_policies::{DECODING_BUDGET, Direction, KnownAttack, ModelSignal, Policy};
 use serde_json::{Value, json};
 
 use super::title;
 use crate::cli::say;
+use crate::record::KNOWN_ATTACK;
 
 /// Most events of one request: its decision, its completion, and one to notice that there is more.
 const EVENTS_MAX: usize = 8;
@@ -45,7 +46,11 @@ fn print(policy: &Policy, event: &Event) -> anyhow::Result<()> {
         let stands = if event.policy_version == policy.version() { "the same as now" } else { "not the one given here" };
         say(format!("  by policy `{}` {}: {stands}", event.policy, event.policy_version))?;
         match &event.guard {
-            Some(Guard::Scored { label, score }) => say(format!("  guard: {label} {score:.2}"))?,
+            Some(Guard::Scored { label, score, version, known }) => {
+                let by = if version.is_empty() { String::new() } else { format!(" by {version}") };
+                let near = known.as_ref().map(|known| format!(", near the known attack {} ({:.2})", known.id, known.similarity));
+                say(format!("  guard: {label} {score:.2}{by}{}", near.unwrap_or_default()))?;
+            }
             Some(Guard::Unavailable { reason }) => say(format!("  guard: no answer ({reason})"))?,
             Some(Guard::Skipped) | None => {}
         }
@@ -102,6 +107,9 @@ fn now_in_words(policy: &Policy, finding: &FindingRecord) -> String {
     if finding.rule == DECODING_BUDGET {
         return format!("now: {}; the setting on_decoding_budget", policy.on_decoding_budget().as_str());
     }
+    if finding.category == KNOWN_ATTACK {
+        return format!("now: {}; the setting guard.known", policy.on_known_attack().as_str());
+    }
     let Some(rule) = policy.rules().find(|rule| rule.id == finding.rule) else {
         return "this policy has no such rule: it would not be found".to_owned();
     };
@@ -120,7 +128,12 @@ pub(super) fn direction(finding: &FindingRecord) -> Direction {
 /// The guard's word as it was stored.
 pub(super) fn signal(event: &Event) -> ModelSignal {
     match &event.guard {
-        Some(Guard::Scored { label, score }) => ModelSignal::Scored { label: label.clone(), score: *score },
+        Some(Guard::Scored { label, score, version, known }) => ModelSignal::Scored {
+            label: label.clone(),
+            score: *score,
+            version: version.clone(),
+            known: known.as_ref().map(|known| KnownAttack { id: known.id.clone(), similarity: known.similarity }),
+        },
         Some(Guard::Unavailable { reason }) => ModelSignal::Unavailable { reason: reason.clone() },
         Some(Guard::Skipped) | None => ModelSignal::Skipped,
     }

@@ -1,0 +1,74 @@
+//! The step of the path that asks the guard: texts in, the worst of them out.
+
+use std::time::Instant;
+
+use portcullis_guard_model::{Answer, Input, Near, Speaker, Unavailable};
+use portcullis_policies::{Action, KnownAttack, ModelSignal, Policy, Role};
+use tokio::time::timeout;
+
+use crate::dialect::Leaf;
+use crate::gate::Gate;
+use crate::metrics::Stage;
+use crate::record::Ledger;
+
+/// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place.
+pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, leaves: &[Leaf]) -> ModelSignal {
+    let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
+    let asked: Vec<&Leaf> = leaves.iter().filter(|leaf| leaf.redactable && leaf.role != Role::System).collect();
+    if asked.is_empty() {
+        return ModelSignal::Skipped;
+    }
+    let inputs = asked.iter().map(|leaf| Input { speaker: speaker(leaf.role), text: leaf.text.clone() }).collect();
+    let began = Instant::now();
+    // The deadline is the guard's to keep, and ours to hold it to.
+    let answer = timeout(gate.timeouts.guard, guard.classify(inputs, began + gate.timeouts.guard)).await.unwrap_or(Err(Unavailable::Late));
+    ledger.took(Stage::Guard, began);
+    if let Err(reason) = &answer
+        && gate.warnings.check().is_ok()
+    {
+        tracing::warn!(%reason, "the guard is not available");
+    }
+    let said = policy.on_known_attack();
+    if let (Ok(answer), true) = (&answer, said > Action::Allow) {
+        for (leaf, judged) in asked.iter().zip(&answer.judged) {
+            if let Some(near) = &judged.known {
+                ledger.found_known(leaf, &near.id, said);
+            }
+        }
+    }
+    let signal = signal(answer, asked.len());
+    if let ModelSignal::Unavailable { reason } = &signal {
+        gate.metrics.guard_unavailable(reason);
+    }
+    signal
+}
+
+/// What the guard's answer about `count` texts means for the policy.
+pub fn signal(answer: Result<Answer, Unavailable>, count: usize) -> ModelSignal {
+    let unavailable = |reason: &str| ModelSignal::Unavailable { reason: reason.to_owned() };
+    let Answer { version, judged } = match answer {
+        Ok(answer) => answer,
+        Err(Unavailable::Late) => return unavailable("late"),
+        Err(Unavailable::Overloaded) => return unavailable("overloaded"),
+        Err(Unavailable::Failed(_)) => return unavailable("failed"),
+    };
+    if judged.len() != count || !judged.iter().all(|judged| judged.scores.is_sound()) {
+        return unavailable("failed");
+    }
+    let known = judged.iter().filter_map(|judged| judged.known.as_ref()).max_by(|a, b| a.similarity.total_cmp(&b.similarity));
+    let known = known.map(|Near { id, similarity }| KnownAttack { id: id.to_string(), similarity: *similarity });
+    match judged.iter().map(|judged| judged.scores).max_by(|a, b| a.attack().total_cmp(&b.attack())) {
+        Some(worst) => ModelSignal::Scored { label: worst.label().to_owned(), score: worst.attack(), version: version.to_string(), known },
+        None => ModelSignal::Skipped,
+    }
+}
+
+/// The speaker of a role, in the guard's words.
+pub fn speaker(role: Role) -> Speaker {
+    match role {
+        Role::System => Speaker::System,
+        Role::User => Speaker::User,
+        Role::Assistant => Speaker::Assistant,
+        Role::Tool => Speaker::Tool,
+    }
+}
