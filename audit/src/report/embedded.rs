@@ -8,7 +8,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::chain::{Around, ChainProof};
-use super::{Answer, Period, Scope, Source, Tally};
+use super::{Answer, Period, ReportError, Scope, Source, Tally};
 use crate::checkpoint::Checkpoint;
 use crate::proof::{self, Against};
 use crate::signing::PublicKey;
@@ -28,7 +28,7 @@ pub struct Embedded<'a> {
 }
 
 impl Source for Embedded<'_> {
-    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, AuditError> {
+    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, ReportError> {
         let path = &self.path.canonicalize().map_err(|error| AuditError::open_io(self.path, &error))?;
         // Before the store: whatever stands in the file was in the store first.
         let beside = notary::checkpoints_file(path);
@@ -36,7 +36,7 @@ impl Source for Embedded<'_> {
         let (shipped, unreadable_lines) = file.map_or_else(|| Ok(Default::default()), proof::read_checkpoints)?;
         let (connection, version) = file::look(path)?;
         if version < schema::VERSION {
-            return Err(AuditError::Older { path: path.into(), found: version, known: schema::VERSION });
+            return Err(AuditError::Older { path: path.into(), found: version, known: schema::VERSION }.into());
         }
         let failed = |error: rusqlite::Error| AuditError::read(path, &error);
         connection.execute_batch("BEGIN").map_err(failed)?;

@@ -118,9 +118,9 @@ pub struct Category {
 pub struct Rule {
     /// Its id.
     pub rule: String,
-    /// Its category, as the last event says.
+    /// Its category, as the latest event says; of several at that moment the greatest.
     pub category: String,
-    /// Its severity, as the last event says.
+    /// Its severity, likewise.
     pub severity: Severity,
     /// Findings in requests.
     pub in_requests: u64,

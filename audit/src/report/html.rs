@@ -74,8 +74,12 @@ fn method_title(document: &Document) -> &'static str {
 
 /// What the chain says, before anything else.
 fn verdict(document: &Document, answer: &Answer) -> String {
-    let Some(chain) = &answer.chain else { return String::new() };
     let lang = document.lang;
+    let Some(chain) = &answer.chain else {
+        let words =
+            lang.say("NOT CHECKED: counted in ClickHouse, without the chain of events.", "未检查：数字来自 ClickHouse，不含事件链。");
+        return format!("<p class=\"verdict warn\">{words}</p>\n");
+    };
     let (class, words) = match chain.standing {
         Standing::Proven => (
             "good",

@@ -7,23 +7,28 @@
 mod chain;
 mod document;
 mod embedded;
+mod error;
 mod figures;
 mod form;
 mod frameworks;
+mod grouped;
 mod histogram;
 mod html;
 mod names;
 mod period;
+mod questions;
 mod style;
 mod svg;
 mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod warehouse;
 mod words;
 
 pub use chain::{ChainProof, Standing};
 pub use embedded::Embedded;
+pub use error::ReportError;
 pub use figures::{
     Address, Caller, CallerLimit, Category, Count, Day, Decided, FailedOpen, Guarded, Model, PolicyPeriod, Report, Rule, Severe, Stage,
     Tokens,
@@ -35,8 +40,7 @@ pub use names::NAMES_MAX;
 pub use period::Period;
 pub use style::Lang;
 pub use tally::Tally;
-
-use crate::AuditError;
+pub use warehouse::Warehouse;
 
 /// What a report is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,17 +62,17 @@ pub struct Answer {
     pub chain: Option<ChainProof>,
 }
 
-/// Where events are kept that a report can be made of.
+/// Where events are kept that a report can be made of: [`Embedded`], [`Warehouse`], and a slice of them.
 pub trait Source {
     /// Answers for the events of `scope`. `progress` hears how many events were looked at, and of how many.
     ///
     /// # Errors
     /// When the events could not all be read: then there is no report.
-    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, AuditError>;
+    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, ReportError>;
 }
 
 impl Source for [crate::Event] {
-    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, AuditError> {
+    fn answer(&self, scope: &Scope, progress: &mut dyn FnMut(u64, u64)) -> Result<Answer, ReportError> {
         let mut tally = Tally::new(scope.clone());
         self.iter().for_each(|event| tally.add(event));
         progress(self.len() as u64, self.len() as u64);

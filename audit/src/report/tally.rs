@@ -15,9 +15,9 @@ use crate::{Decision, Event, FindingRecord, Guard, Kind, Latencies, Mode, Severi
 /// Callers and addresses named.
 const TOP: usize = 10;
 const MINUTE_US: i64 = 60_000_000;
-type Time = fn(&Latencies) -> Option<u64>;
+pub(super) type Time = fn(&Latencies) -> Option<u64>;
 /// The stages in the order of a request's way, with their times.
-const STAGES: [(&str, Time); 13] = [
+pub(super) const STAGES: [(&str, Time); 13] = [
     ("receive", |times| times.receive),
     ("authenticate", |times| times.authenticate),
     ("limit", |times| times.limit),
@@ -37,57 +37,59 @@ const STAGES: [(&str, Time); 13] = [
 #[derive(Debug)]
 pub struct Tally {
     scope: Scope,
-    report: Report,
-    kinds: [u64; Kind::ALL.len()],
+    pub(super) report: Report,
+    pub(super) kinds: [u64; Kind::ALL.len()],
     /// By decision: of requests, of answers, intended.
-    decisions: [[u64; 3]; Decision::ALL.len()],
+    pub(super) decisions: [[u64; 3]; Decision::ALL.len()],
     /// By severity: findings, requests, answers.
-    severities: [[u64; 3]; Severity::ALL.len()],
-    gateways: Names<String, u64>,
-    outcomes: Names<String, u64>,
-    categories: Names<String, Category>,
-    rules: Names<String, RuleRow>,
-    models: Names<String, Model>,
-    callers: Names<(String, String), Caller>,
-    limits: Names<(String, String, String), u64>,
-    auth_failures: Names<String, u64>,
-    auth_addresses: Names<String, u64>,
-    failed_open: Names<String, OpenRow>,
-    stages: [Histogram; STAGES.len()],
-    policies: Names<(String, String, Option<&'static str>), PolicyRow>,
+    pub(super) severities: [[u64; 3]; Severity::ALL.len()],
+    pub(super) gateways: Names<String, u64>,
+    pub(super) outcomes: Names<String, u64>,
+    pub(super) categories: Names<String, Category>,
+    pub(super) rules: Names<String, RuleRow>,
+    pub(super) models: Names<String, Model>,
+    pub(super) callers: Names<(String, String), Caller>,
+    pub(super) limits: Names<(String, String, String), u64>,
+    pub(super) auth_failures: Names<String, u64>,
+    pub(super) auth_addresses: Names<String, u64>,
+    pub(super) failed_open: Names<String, OpenRow>,
+    pub(super) stages: [Histogram; STAGES.len()],
+    pub(super) policies: Names<(String, String, Option<&'static str>), PolicyRow>,
     /// By day since 1970: requests by decision, and blocked answers.
-    days: BTreeMap<i64, ([u64; Decision::ALL.len()], u64)>,
+    pub(super) days: BTreeMap<i64, ([u64; Decision::ALL.len()], u64)>,
 }
 
 #[derive(Debug, Default)]
-struct RuleRow {
-    category: String,
-    severity: Option<Severity>,
-    in_requests: u64,
-    in_answers: u64,
-    events: u64,
-    actions: [u64; 5],
+pub(super) struct RuleRow {
+    /// Moment, severity and category of the latest event; of several at that moment the greatest.
+    last: Option<(i64, Severity, String)>,
+    pub(super) in_requests: u64,
+    pub(super) in_answers: u64,
+    pub(super) events: u64,
+    pub(super) actions: [u64; 5],
 }
 
 #[derive(Debug, Default)]
-struct OpenRow {
-    requests: u64,
+pub(super) struct OpenRow {
+    pub(super) requests: u64,
     minutes: HashSet<i64>,
-    span: Span,
+    /// Minutes that were counted elsewhere.
+    pub(super) minutes_counted: u64,
+    pub(super) span: Span,
 }
 
 #[derive(Debug, Default)]
-struct PolicyRow {
-    requests: u64,
-    span: Span,
+pub(super) struct PolicyRow {
+    pub(super) requests: u64,
+    pub(super) span: Span,
 }
 
 /// First and last moment.
 #[derive(Debug, Default, Clone, Copy)]
-struct Span(Option<(i64, i64)>);
+pub(super) struct Span(Option<(i64, i64)>);
 
 impl Span {
-    fn add(&mut self, time_us: i64) {
+    pub(super) fn add(&mut self, time_us: i64) {
         let (first, last) = self.0.unwrap_or((time_us, time_us));
         self.0 = Some((first.min(time_us), last.max(time_us)));
     }
@@ -245,8 +247,7 @@ impl Tally {
                 crate::Direction::Response => (0, count),
             };
             let row = self.rules.row(rule.as_str());
-            row.category.clone_from(category);
-            row.severity = Some(*severity);
+            row.last_is(event.time_us, *severity, category);
             row.in_requests += in_requests;
             row.in_answers += in_answers;
             row.events += first(&|other| other.rule == *rule);
@@ -343,15 +344,24 @@ fn named<V: Default>(names: Names<String, V>) -> Vec<(String, V)> {
 
 impl RuleRow {
     fn named(self, rule: String) -> Rule {
-        let Self { category, severity, in_requests, in_answers, events, actions } = self;
-        Rule { rule, category, severity: severity.unwrap_or(Severity::Low), in_requests, in_answers, events, actions }
+        let Self { last, in_requests, in_answers, events, actions } = self;
+        let (_, severity, category) = last.unwrap_or((0, Severity::Low, String::new()));
+        Rule { rule, category, severity, in_requests, in_answers, events, actions }
+    }
+
+    /// Notes what an event says the rule's severity and category are.
+    pub(super) fn last_is(&mut self, time_us: i64, severity: Severity, category: &str) {
+        let later = |(time, worst, name): &(i64, Severity, String)| (time_us, severity, category) > (*time, *worst, name);
+        if self.last.as_ref().is_none_or(later) {
+            self.last = Some((time_us, severity, category.to_owned()));
+        }
     }
 }
 
 impl OpenRow {
     fn named(self, control: String) -> FailedOpen {
         let (first_us, last_us) = self.span.both();
-        FailedOpen { control, requests: self.requests, minutes: self.minutes.len() as u64, first_us, last_us }
+        FailedOpen { control, requests: self.requests, minutes: self.minutes.len() as u64 + self.minutes_counted, first_us, last_us }
     }
 }
 
@@ -383,7 +393,7 @@ fn is_high_risk(event: &Event) -> bool {
 }
 
 /// The address of a peer without its port, which is another for each connection.
-fn address(peer: &str) -> String {
+pub(super) fn address(peer: &str) -> String {
     peer.parse::<SocketAddr>().map_or_else(|_| peer.to_owned(), |peer| peer.ip().to_string())
 }
 

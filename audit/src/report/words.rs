@@ -53,7 +53,10 @@ pub(super) fn facts(scope: &Scope, answer: &Answer, form: &Form<'_>) -> Vec<(&'s
         facts.push(("chain_in_words", t("What was proven", "已证明的内容"), Cell::Words(proven(chain, lang))));
         facts.push(("public_keys", t("Public keys", "公钥"), Cell::Name(chain.keys.join(" "))));
     } else {
-        let words = t("not checked: this source holds no chain", "未检查：该来源没有事件链");
+        let words = t(
+            "not checked: counted in ClickHouse; --source store checks the chain",
+            "未检查：数字来自 ClickHouse；--source store 会检查事件链",
+        );
         facts.push(("chain", t("Chain of events", "事件链"), Cell::Words(words)));
     }
     facts.push(("generated", t("Made (UTC)", "生成时间（UTC）"), Cell::Moment(form.made_us)));
@@ -135,7 +138,7 @@ pub(super) fn method(lang: Lang) -> Vec<(String, String)> {
         ("Decisions", "处置", "Of a request: what was done with it before it was forwarded. Of an answer: the strongest over both ways. Intended: what mode enforce would have done.".into(), "请求：转发前的处置。回答：双向中最强的处置。intended：enforce 模式下会采取的处置。".into()),
         ("Findings", "发现", "Every place where a rule matched counts. An event keeps 128 records of findings; the totals say of how many events something was cut. Severity of an event is that of its worst finding.".into(), "规则每匹配一处计一次。每个事件至多保留 128 条发现记录；总计中列出被截断的事件数。事件的严重程度取其最严重的发现。".into()),
         ("High-risk", "高风险", "A request or an answer whose worst finding is high or critical, or whose text was blocked or would have been by mode enforce. Callers are in the order of such events, then critical ones, then requests.".into(), "最严重发现为 high 或 critical，或文本已被（或在 enforce 模式下会被）拦截的请求或回答。调用方依此类事件数、critical 数、请求数排序。".into()),
-        ("Models, addresses and other names", "模型、地址等名称", format!("As clients wrote them, with invisible characters escaped. The first {names} names of a table are counted one by one, further ones together."), format!("按客户端所写，不可见字符已转义。每张表逐一统计前 {names} 个名称，其余合并。")),
+        ("Models, addresses and other names", "模型、地址等名称", format!("As clients wrote them, with invisible characters escaped. Of a table {names} names are counted one by one, further ones together: the first ones in the store, the most frequent ones in ClickHouse."), format!("按客户端所写，不可见字符已转义。每张表逐一统计 {names} 个名称（存储中为最先出现的，ClickHouse 中为最常见的），其余合并。")),
         ("Fail-open", "失效放行", "Requests that passed although a control had failed, because the policy allows it, and the minutes (UTC) in which there was at least one.".into(), "控制失效而策略允许放行的请求数，以及至少出现一次的分钟数（UTC）。".into()),
         ("Latencies", "延迟", "Percentiles come from 64 buckets in each power of two and are the upper bound of their bucket: never below the true value, above it by less than 1/64. The longest is exact.".into(), "百分位数取自每个二次幂 64 个桶的上界：不低于真实值，高出不足 1/64。最长值为精确值。".into()),
         ("Tokens", "Token", "Of answers, as the upstream's usage says (measured) or as the gateway estimates.".into(), "回答的用量：上游 usage（measured）或网关估计（estimated）。".into()),

@@ -10,7 +10,7 @@ pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Events read at once: bounds what is in memory beyond a batch, since one event may have some 200 KiB.
 const PAGE: usize = 128;
 /// Times that ClickHouse's types and the table's TTL can hold: 1970 to 2070, microseconds.
-const TS_US_MAX: i64 = 3_155_760_000_000_000;
+pub(crate) const TS_US_MAX: i64 = 3_155_760_000_000_000;
 
 /// Events with rising numbers, all of one month, so that the table writes them as one part: all of them or none.
 #[derive(Debug, PartialEq)]

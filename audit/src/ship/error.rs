@@ -171,7 +171,7 @@ fn refused(text: &str) -> ShipError {
         192 | 193 | 194 | 516 => ShipError::Credentials(refusal),
         164 | 291 | 452 | 497 => ShipError::Forbidden(refusal),
         60 | 81 => ShipError::Missing(refusal),
-        8 | 10 | 16 | 20 | 47 | 50 => ShipError::Drift(refusal.text),
+        8 | 10 | 16 | 20 | 43 | 47 | 50 | 386 => ShipError::Drift(refusal.text),
         // Of a column, not of a value in it.
         117 if text.contains("Type of ") => ShipError::Drift(refusal.text),
         159 | 202 | 203 | 209 | 210 | 236 | 241 | 242 | 243 | 252 | 285 | 319 | 394 | 439 | 999 => ShipError::Busy(refusal),
@@ -238,6 +238,7 @@ mod tests {
             ("Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)", "forbidden"),
             ("Code: 60. DB::Exception: Table d.events does not exist. (UNKNOWN_TABLE)", "schema_missing"),
             ("Code: 16. DB::Exception: No such column model in table. (NO_SUCH_COLUMN_IN_TABLE)", "schema_drift"),
+            ("Code: 43. DB::Exception: Illegal type String of argument of function sum. (ILLEGAL_TYPE_OF_ARGUMENT)", "schema_drift"),
             ("Code: 117. DB::Exception: Type of 'seq' must be String, not UInt64. (INCORRECT_DATA)", "schema_drift"),
             ("Code: 117. DB::Exception: Unexpected value. (INCORRECT_DATA)", "content"),
             ("Code: 469. DB::Exception: Constraint `c` is violated at row 2. (VIOLATED_CONSTRAINT)", "content"),

@@ -67,12 +67,17 @@ pub(crate) struct Ledger {
     connection: Connection,
 }
 
+/// The file of the notes that belong to a store.
+pub(crate) fn beside(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(".ship");
+    name.into()
+}
+
 impl Ledger {
     /// Opens the notes beside `store`, or begins them.
     pub fn open(store: &Path) -> Result<Self, ShipError> {
-        let mut name = store.as_os_str().to_owned();
-        name.push(".ship");
-        let path = PathBuf::from(name);
+        let path = beside(store);
         let failed = |cause: String| ShipError::Ledger { path: path.clone(), cause };
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(|error| failed(error.to_string()))?;
         let connection = prepared(&path).map_err(|error| failed(error.to_string()))?.map_err(failed)?;

@@ -15,7 +15,7 @@ const FOUNDATION: &str = include_str!("../../clickhouse/0000_migrations.sql");
 const MIGRATIONS: &[(&str, &str)] =
     &[("0001_events", include_str!("../../clickhouse/0001_events.sql")), ("0002_hourly", include_str!("../../clickhouse/0002_hourly.sql"))];
 /// The version this program needs.
-pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
+const VERSION: u32 = MIGRATIONS.len() as u32;
 /// How a statement begins that is for clusters only.
 const CLUSTER_ONLY: &str = "-- on a cluster";
 /// Longest time events may be kept, days: what ClickHouse's `DateTime` can count to from the last time a row may have.
@@ -146,8 +146,23 @@ async fn run(client: &Client, statements: Vec<String>) -> Result<(), ShipError> 
     Ok(())
 }
 
+/// Asks for the version of the tables, and says in the log when it is of a newer gateway.
+///
+/// # Errors
+/// `Old` and `Missing` before `portcullis audit migrate`; whatever stands in the way of asking.
+pub(crate) async fn check_version(client: &Client, database: &str) -> Result<(), ShipError> {
+    let found = version(client, database).await?;
+    if found < VERSION {
+        return Err(ShipError::Old { found, known: VERSION });
+    }
+    if found > VERSION {
+        tracing::warn!(found, known = VERSION, "ClickHouse's audit tables are of a newer gateway; update this one");
+    }
+    Ok(())
+}
+
 /// Asks for the version of the tables in `database`; 0 where no migration was noted.
-pub(crate) async fn version(client: &Client, database: &str) -> Result<u32, ShipError> {
+async fn version(client: &Client, database: &str) -> Result<u32, ShipError> {
     #[derive(Row, Deserialize)]
     struct Version {
         version: u32,

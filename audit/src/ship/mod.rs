@@ -27,6 +27,10 @@ pub use ledger::Quarantined;
 pub use meter::{Degraded, ShipStats};
 pub use migrate::{Layout, Migrated, migrate, sql};
 
+pub(crate) use batch::TS_US_MAX;
+pub(crate) use migrate::check_version;
+pub(crate) use table::client;
+
 use meter::Meter;
 
 /// Most events in one batch that may be asked for.
@@ -155,4 +159,37 @@ impl Drop for Inner {
 pub fn quarantine(store: &Path, limit: u32) -> Result<Vec<Quarantined>, ShipError> {
     crate::Reader::open(store)?;
     ledger::Ledger::open(store)?.quarantine_rows(limit)
+}
+
+/// What a store has and ClickHouse has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Events that are not delivered yet.
+    pub undelivered: u64,
+    /// Events that ClickHouse would not take.
+    pub quarantined: u64,
+}
+
+impl Missing {
+    /// Whether anything is missing.
+    pub fn any(self) -> bool {
+        self.undelivered > 0 || self.quarantined > 0
+    }
+}
+
+/// What the store at `store` has and ClickHouse has not; works while the gateway runs.
+///
+/// # Errors
+/// `Store` where there is no store, `Ledger`.
+pub fn missing(store: &Path) -> Result<Missing, ShipError> {
+    let reader = crate::Reader::open(store)?;
+    if !ledger::beside(store).exists() {
+        // Nothing was ever sent; the notes are the shipper's to make.
+        return Ok(Missing { undelivered: reader.backlog(0)?.newest_seq.max(0).unsigned_abs(), quarantined: 0 });
+    }
+    let ledger = ledger::Ledger::open(store)?;
+    let delivered =
+        ledger.progress()?.filter(|progress| progress.store_id == reader.store_id()).map_or(0, |progress| progress.delivered_seq);
+    let undelivered = reader.backlog(delivered)?.newest_seq.saturating_sub(delivered).max(0).unsigned_abs();
+    Ok(Missing { undelivered, quarantined: ledger.quarantined()? })
 }
