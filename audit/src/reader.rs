@@ -1,6 +1,7 @@
 //! Reading events back, from any process, also while the gateway writes.
 
 use std::cell::OnceCell;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -15,6 +16,10 @@ pub const READ_EVENTS_MAX: usize = 10_000;
 /// The columns [`stored_event`] reads.
 pub(crate) const COLUMNS: &str = "events.seq, events.event_id, events.ts_us, events.kind, events.tenant, events.request_id, events.decision, events.body, events.chain_hash";
 
+/// Places of two of them.
+const BODY: usize = 7;
+const CHAIN_HASH: usize = 8;
+
 /// An event with its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
@@ -25,6 +30,14 @@ pub struct StoredEvent {
     /// The event's JSON, exactly as it is stored.
     pub body: String,
     /// What `chain.rs` says over this event and all before it.
+    pub chain_hash: ChainHash,
+}
+
+/// An event while it is read: its body is not copied.
+pub(crate) struct Seen<'a> {
+    pub seq: i64,
+    pub event: Event,
+    pub body: &'a str,
     pub chain_hash: ChainHash,
 }
 
@@ -78,6 +91,11 @@ impl Reader {
     /// Returns the store's id: a UUID made once, when the store was made.
     pub fn store_id(&self) -> &str {
         &self.store_id
+    }
+
+    /// The store's file, with links resolved.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the keys that signed checkpoints of the store, the newest last; as far as the store itself can be believed.
@@ -150,6 +168,27 @@ impl Reader {
         self.find(Some(seq), limit, &Filter::default())
     }
 
+    /// Shows the events numbered above `seq` one after the other, as [`Reader::events_after`] returns them, until `see` has seen enough.
+    ///
+    /// # Errors
+    /// `Read`.
+    pub(crate) fn each_after(&self, seq: i64, mut see: impl FnMut(Seen<'_>) -> ControlFlow<()>) -> Result<(), AuditError> {
+        let mut read = || {
+            let sql = format!("SELECT {COLUMNS} FROM events WHERE seq > ?1 ORDER BY seq");
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([seq])?;
+            while let Some(row) = rows.next()? {
+                let body = row.get_ref(BODY)?.as_str()?;
+                let (seq, event) = event(row, body)?;
+                if see(Seen { seq, event, body, chain_hash: row.get(CHAIN_HASH)? }).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(|error| AuditError::read(&self.path, &error))
+    }
+
     /// Returns what stands after number `seq`: what somebody who passed on all up to it has still to pass on.
     ///
     /// # Errors
@@ -182,18 +221,24 @@ impl Reader {
     }
 }
 
-/// Reads one row of [`COLUMNS`]. A body that is no event any more does not stop the reading of the others.
+/// Reads one row of [`COLUMNS`].
 pub(crate) fn stored_event(row: &rusqlite::Row<'_>) -> rusqlite::Result<StoredEvent> {
+    let body: String = row.get(BODY)?;
+    let (seq, event) = event(row, &body)?;
+    Ok(StoredEvent { seq, event, body, chain_hash: row.get(CHAIN_HASH)? })
+}
+
+/// The event of a row and its number. A body that is no event any more does not stop the reading of the others.
+fn event(row: &rusqlite::Row<'_>, body: &str) -> rusqlite::Result<(i64, Event)> {
     let seq = row.get(0)?;
-    let body: String = row.get(7)?;
-    let event = match serde_json::from_str(&body) {
+    let event = match serde_json::from_str(body) {
         Ok(event) => event,
         Err(error) => {
             tracing::error!(seq, %error, "audit event cannot be read");
             from_columns(row)?
         }
     };
-    Ok(StoredEvent { seq, event, body, chain_hash: row.get(8)? })
+    Ok((seq, event))
 }
 
 fn from_columns(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {

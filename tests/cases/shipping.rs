@@ -432,7 +432,7 @@ async fn d9_inserts_are_synchronous_whatever_the_server_prefers() {
     let seen = server.seen().await;
     let insert = seen.iter().find(|one| one["query"].as_str().expect("a query").starts_with("INSERT INTO `events`")).expect("an insert");
     let query = insert["query"].as_str().expect("a query");
-    assert!(query.ends_with("FORMAT RowBinaryWithNamesAndTypes"), "{query}");
+    assert!(query.ends_with("FORMAT Native"), "{query}");
     for (name, value) in [
         ("async_insert", "0"),
         ("wait_end_of_query", "1"),

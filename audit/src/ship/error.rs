@@ -173,7 +173,7 @@ fn refused(text: &str) -> ShipError {
         60 | 81 => ShipError::Missing(refusal),
         8 | 10 | 16 | 20 | 43 | 47 | 50 | 386 => ShipError::Drift(refusal.text),
         // Of a column, not of a value in it.
-        117 if text.contains("Type of ") => ShipError::Drift(refusal.text),
+        53 | 117 if text.contains("Type of ") || text.contains("Cannot convert: ") => ShipError::Drift(refusal.text),
         159 | 202 | 203 | 209 | 210 | 236 | 241 | 242 | 243 | 252 | 285 | 319 | 394 | 439 | 999 => ShipError::Busy(refusal),
         6 | 27 | 41 | 53 | 69 | 70 | 117 | 128 | 131 | 190 | 321 | 349 | 376 | 395 | 407 | 469 | 691 => ShipError::Content(refusal),
         _ => ShipError::Server(refusal.to_string()),
@@ -240,6 +240,8 @@ mod tests {
             ("Code: 16. DB::Exception: No such column model in table. (NO_SUCH_COLUMN_IN_TABLE)", "schema_drift"),
             ("Code: 43. DB::Exception: Illegal type String of argument of function sum. (ILLEGAL_TYPE_OF_ARGUMENT)", "schema_drift"),
             ("Code: 117. DB::Exception: Type of 'seq' must be String, not UInt64. (INCORRECT_DATA)", "schema_drift"),
+            ("Code: 53. DB::Exception: Cannot convert: UInt64 to String: While executing Native. (TYPE_MISMATCH)", "schema_drift"),
+            ("Code: 53. DB::Exception: Type mismatch in IN or VALUES section. (TYPE_MISMATCH)", "content"),
             ("Code: 117. DB::Exception: Unexpected value. (INCORRECT_DATA)", "content"),
             ("Code: 469. DB::Exception: Constraint `c` is violated at row 2. (VIOLATED_CONSTRAINT)", "content"),
             ("Code: 395. DB::Exception: no: while pushing to view d.v. (FUNCTION_THROW_IF_VALUE_IS_NON_ZERO)", "view"),

@@ -10,6 +10,7 @@ mod error;
 mod ledger;
 mod meter;
 mod migrate;
+mod native;
 mod row;
 mod run;
 mod table;
@@ -68,7 +69,7 @@ impl ShipOptions {
             user: None,
             password: None,
             ca_file: None,
-            batch_events: 10_000,
+            batch_events: 50_000,
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(30),
         }

@@ -1,83 +1,19 @@
-//! An event as a row of ClickHouse's table `events`; the columns stand in `audit/clickhouse/0001_events.sql`.
+//! An event as a row of ClickHouse's table `events`: which columns are sent, and what stands in each. The table itself stands in
+//! `audit/clickhouse/0001_events.sql`.
 
-use clickhouse::Row;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::batch::row_time;
 use super::error::Refusal;
-use crate::{FindingRecord, Guard, StoredEvent};
+use super::native::Value;
+use crate::reader::Seen;
+use crate::{Event, Guard};
 
-/// One row. Borrowed from the event; the names are the columns'.
-#[derive(Row, Serialize)]
+/// What a row is made of.
 pub(crate) struct EventRow<'a> {
-    tenant: &'a str,
-    ts: i64,
-    #[serde(with = "clickhouse::serde::uuid")]
-    event_id: Uuid,
     store_id: &'a str,
-    seq: u64,
-    chain_hash: [u8; 32],
-    schema: u16,
-    kind: &'a str,
-    request_id: &'a str,
-    gateway: &'a str,
-    key_id: &'a str,
-    client_addr: &'a str,
-    session_id: &'a str,
-    prompt_hash: &'a str,
-    route: &'a str,
-    model: &'a str,
-    upstream: &'a str,
-    direction: &'a str,
-    decision: &'a str,
-    intended: &'a str,
-    severity: &'a str,
-    #[serde(rename = "findings.rule")]
-    findings_rule: Vec<&'a str>,
-    #[serde(rename = "findings.category")]
-    findings_category: Vec<&'a str>,
-    #[serde(rename = "findings.severity")]
-    findings_severity: Vec<&'a str>,
-    #[serde(rename = "findings.direction")]
-    findings_direction: Vec<&'a str>,
-    #[serde(rename = "findings.action")]
-    findings_action: Vec<&'a str>,
-    #[serde(rename = "findings.count")]
-    findings_count: Vec<u32>,
-    guard_state: &'a str,
-    guard_label: &'a str,
-    guard_reason: &'a str,
-    guard_score: Option<f32>,
-    policy: &'a str,
-    policy_version: &'a str,
-    mode: &'a str,
-    failed_open: Vec<&'a str>,
-    coverage_limits: Vec<&'a str>,
-    outcome: &'a str,
-    status: u16,
-    tokens_in: Option<u64>,
-    tokens_out: Option<u64>,
-    tokens_source: &'a str,
-    bytes_in: Option<u64>,
-    bytes_out: Option<u64>,
-    text_bytes: Option<u64>,
-    screened_bytes: Option<u64>,
-    receive_us: Option<u64>,
-    authenticate_us: Option<u64>,
-    limit_us: Option<u64>,
-    parse_us: Option<u64>,
-    screen_rules_us: Option<u64>,
-    screen_model_us: Option<u64>,
-    decide_us: Option<u64>,
-    record_us: Option<u64>,
-    connect_us: Option<u64>,
-    first_byte_us: Option<u64>,
-    upstream_us: Option<u64>,
-    screen_back_us: Option<u64>,
-    total_us: Option<u64>,
-    cut: bool,
-    body: &'a str,
+    event_id: Uuid,
+    seen: &'a Seen<'a>,
 }
 
 impl<'a> EventRow<'a> {
@@ -85,86 +21,94 @@ impl<'a> EventRow<'a> {
     ///
     /// # Errors
     /// The event's id is no UUID, so that it has no place in the table.
-    pub fn of(store_id: &'a str, stored: &'a StoredEvent) -> Result<Self, Refusal> {
-        let event = &stored.event;
-        let event_id = Uuid::parse_str(&event.event_id).map_err(|error| Refusal {
+    pub fn of(store_id: &'a str, seen: &'a Seen<'a>) -> Result<Self, Refusal> {
+        let event_id = Uuid::parse_str(&seen.event.event_id).map_err(|error| Refusal {
             code: 0,
             name: "EVENT_ID_IS_NO_UUID".into(),
             text: format!("the event's id is no UUID: {error}"),
         })?;
-        let (guard_state, guard_label, guard_reason, guard_score) = guard(event.guard.as_ref());
-        let times = &event.latencies_us;
-        Ok(Self {
-            tenant: &event.tenant,
-            ts: row_time(stored),
-            event_id,
-            store_id,
-            seq: stored.seq.unsigned_abs(),
-            chain_hash: stored.chain_hash,
-            schema: event.schema,
-            kind: event.kind.as_str(),
-            request_id: &event.request_id,
-            gateway: &event.gateway,
-            key_id: &event.key_id,
-            client_addr: &event.client_addr,
-            session_id: &event.session_id,
-            prompt_hash: &event.prompt_hash,
-            route: &event.route,
-            model: &event.model,
-            upstream: &event.upstream,
-            direction: event.direction.map_or("", |word| word.as_str()),
-            decision: event.decision.map_or("", |word| word.as_str()),
-            intended: event.intended.map_or("", |word| word.as_str()),
-            severity: event.severity.map_or("", |word| word.as_str()),
-            findings_rule: column(&event.findings, |finding| &*finding.rule),
-            findings_category: column(&event.findings, |finding| &*finding.category),
-            findings_severity: column(&event.findings, |finding| finding.severity.as_str()),
-            findings_direction: column(&event.findings, |finding| finding.direction.as_str()),
-            findings_action: column(&event.findings, |finding| finding.action.as_str()),
-            findings_count: column(&event.findings, |finding| finding.count),
-            guard_state,
-            guard_label,
-            guard_reason,
-            guard_score,
-            policy: &event.policy,
-            policy_version: &event.policy_version,
-            mode: event.mode.map_or("", |word| word.as_str()),
-            failed_open: event.failed_open.iter().map(String::as_str).collect(),
-            coverage_limits: event.coverage_limits.iter().map(String::as_str).collect(),
-            outcome: &event.outcome,
-            status: event.status.unwrap_or(0),
-            tokens_in: event.tokens_in,
-            tokens_out: event.tokens_out,
-            tokens_source: event.tokens_source.map_or("", |word| word.as_str()),
-            bytes_in: event.bytes_in,
-            bytes_out: event.bytes_out,
-            text_bytes: event.text_bytes,
-            screened_bytes: event.screened_bytes,
-            receive_us: times.receive,
-            authenticate_us: times.authenticate,
-            limit_us: times.limit,
-            parse_us: times.parse,
-            screen_rules_us: times.screen_rules,
-            screen_model_us: times.screen_model,
-            decide_us: times.decide,
-            record_us: times.record,
-            connect_us: times.connect,
-            first_byte_us: times.first_byte,
-            upstream_us: times.upstream,
-            screen_back_us: times.screen_back,
-            total_us: times.total,
-            cut: event.cut,
-            body: &stored.body,
-        })
+        Ok(Self { store_id, event_id, seen })
+    }
+
+    fn event(&self) -> &'a Event {
+        &self.seen.event
     }
 }
 
-fn column<'a, T>(findings: &'a [FindingRecord], take: impl Fn(&'a FindingRecord) -> T) -> Vec<T> {
-    findings.iter().map(take).collect()
-}
+const STRING: &str = "String";
+const STRINGS: &str = "Array(String)";
+const COUNT: &str = "Nullable(UInt64)";
 
-fn guard(guard: Option<&Guard>) -> (&str, &str, &str, Option<f32>) {
-    match guard {
+/// A column: its name, its type, and what stands in it.
+pub(crate) struct Column(pub &'static str, pub &'static str, pub for<'a> fn(&'a EventRow<'a>) -> Value<'a>);
+
+/// The columns in the order in which they are sent, with their types and values. Where the table has `LowCardinality`, the server makes it.
+pub(crate) const COLUMNS: [Column; 60] = [
+    Column("tenant", STRING, |row| Value::Text(&row.event().tenant)),
+    Column("ts", "DateTime64(6, 'UTC')", |row| Value::I64(row_time(row.event()))),
+    Column("event_id", "UUID", |row| Value::Uuid(row.event_id)),
+    Column("store_id", STRING, |row| Value::Text(row.store_id)),
+    Column("seq", "UInt64", |row| Value::U64(row.seen.seq.unsigned_abs())),
+    Column("chain_hash", "FixedString(32)", |row| Value::Fixed(&row.seen.chain_hash)),
+    Column("schema", "UInt16", |row| Value::U16(row.event().schema)),
+    Column("kind", STRING, |row| Value::Text(row.event().kind.as_str())),
+    Column("request_id", STRING, |row| Value::Text(&row.event().request_id)),
+    Column("gateway", STRING, |row| Value::Text(&row.event().gateway)),
+    Column("key_id", STRING, |row| Value::Text(&row.event().key_id)),
+    Column("client_addr", STRING, |row| Value::Text(&row.event().client_addr)),
+    Column("session_id", STRING, |row| Value::Text(&row.event().session_id)),
+    Column("prompt_hash", STRING, |row| Value::Text(&row.event().prompt_hash)),
+    Column("route", STRING, |row| Value::Text(&row.event().route)),
+    Column("model", STRING, |row| Value::Text(&row.event().model)),
+    Column("upstream", STRING, |row| Value::Text(&row.event().upstream)),
+    Column("direction", STRING, |row| Value::Text(row.event().direction.map_or("", |word| word.as_str()))),
+    Column("decision", STRING, |row| Value::Text(row.event().decision.map_or("", |word| word.as_str()))),
+    Column("intended", STRING, |row| Value::Text(row.event().intended.map_or("", |word| word.as_str()))),
+    Column("severity", STRING, |row| Value::Text(row.event().severity.map_or("", |word| word.as_str()))),
+    Column("findings.rule", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| &finding.rule)),
+    Column("findings.category", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| &finding.category)),
+    Column("findings.severity", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| finding.severity.as_str())),
+    Column("findings.direction", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| finding.direction.as_str())),
+    Column("findings.action", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| finding.action.as_str())),
+    Column("findings.count", "Array(UInt32)", |row| Value::Counts(&row.event().findings)),
+    Column("guard_state", STRING, |row| Value::Text(guard(row.event()).0)),
+    Column("guard_label", STRING, |row| Value::Text(guard(row.event()).1)),
+    Column("guard_reason", STRING, |row| Value::Text(guard(row.event()).2)),
+    Column("guard_score", "Nullable(Float32)", |row| Value::MaybeF32(guard(row.event()).3)),
+    Column("policy", STRING, |row| Value::Text(&row.event().policy)),
+    Column("policy_version", STRING, |row| Value::Text(&row.event().policy_version)),
+    Column("mode", STRING, |row| Value::Text(row.event().mode.map_or("", |word| word.as_str()))),
+    Column("failed_open", STRINGS, |row| Value::Names(&row.event().failed_open)),
+    Column("coverage_limits", STRINGS, |row| Value::Names(&row.event().coverage_limits)),
+    Column("outcome", STRING, |row| Value::Text(&row.event().outcome)),
+    Column("status", "UInt16", |row| Value::U16(row.event().status.unwrap_or(0))),
+    Column("tokens_in", COUNT, |row| Value::MaybeU64(row.event().tokens_in)),
+    Column("tokens_out", COUNT, |row| Value::MaybeU64(row.event().tokens_out)),
+    Column("tokens_source", STRING, |row| Value::Text(row.event().tokens_source.map_or("", |word| word.as_str()))),
+    Column("bytes_in", COUNT, |row| Value::MaybeU64(row.event().bytes_in)),
+    Column("bytes_out", COUNT, |row| Value::MaybeU64(row.event().bytes_out)),
+    Column("text_bytes", COUNT, |row| Value::MaybeU64(row.event().text_bytes)),
+    Column("screened_bytes", COUNT, |row| Value::MaybeU64(row.event().screened_bytes)),
+    Column("receive_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.receive)),
+    Column("authenticate_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.authenticate)),
+    Column("limit_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.limit)),
+    Column("parse_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.parse)),
+    Column("screen_rules_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.screen_rules)),
+    Column("screen_model_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.screen_model)),
+    Column("decide_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.decide)),
+    Column("record_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.record)),
+    Column("connect_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.connect)),
+    Column("first_byte_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.first_byte)),
+    Column("upstream_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.upstream)),
+    Column("screen_back_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.screen_back)),
+    Column("total_us", COUNT, |row| Value::MaybeU64(row.event().latencies_us.total)),
+    Column("cut", "Bool", |row| Value::Bool(row.event().cut)),
+    Column("body", STRING, |row| Value::Text(row.seen.body)),
+];
+
+/// State, label, reason and score.
+fn guard(event: &Event) -> (&str, &str, &str, Option<f32>) {
+    match &event.guard {
         None => ("", "", "", None),
         Some(Guard::Skipped) => ("skipped", "", "", None),
         Some(Guard::Unavailable { reason }) => ("unavailable", "", reason, None),

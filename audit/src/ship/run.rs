@@ -1,11 +1,12 @@
 //! The loop of the shipper's thread: one batch after the other, each until it is acknowledged.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::backoff::Backoff;
 use super::batch::Batch;
@@ -33,8 +34,11 @@ pub(crate) struct Run {
     progress: Progress,
     /// The batch on its way.
     work: Option<Work>,
-    /// Whether the tables were found to have the version this program needs.
-    version_checked: bool,
+    ahead: Option<Ahead>,
+    /// Reads ahead; away while it does.
+    second_reader: Option<Reader>,
+    /// Whether the tables were found to be those this program knows.
+    tables_checked: bool,
     refused_in_a_row: usize,
     ill: Ill,
 }
@@ -47,10 +51,22 @@ enum Ill {
     Told,
 }
 
-/// A batch and the pieces of it that are still to be acknowledged, the next one last.
+/// A batch, by the numbers of its events, and the pieces of it that are still to be acknowledged, the next one last.
 struct Work {
-    batch: Batch,
-    pieces: Vec<Range<usize>>,
+    last: i64,
+    last_event: String,
+    /// Whether more events were there when it was made.
+    full: bool,
+    pieces: Vec<RangeInclusive<i64>>,
+    /// What the next piece is sent as; read again where it is not there.
+    made: Option<Batch>,
+}
+
+/// The next batch, which is read and written while the one before is on its way.
+struct Ahead {
+    /// The number after which it begins.
+    after: i64,
+    making: JoinHandle<(Reader, Result<Option<Batch>, ShipError>)>,
 }
 
 /// What one step came to.
@@ -84,7 +100,9 @@ impl Run {
             stop,
             progress,
             work: None,
-            version_checked: false,
+            ahead: None,
+            second_reader: None,
+            tables_checked: false,
             refused_in_a_row: 0,
             ill: Ill::No,
         })
@@ -128,7 +146,7 @@ impl Run {
                     }
                 }
                 Err(error) => {
-                    self.is_ill(&error).await;
+                    self.is_ill(&error);
                     backoff.next()
                 }
             };
@@ -141,21 +159,23 @@ impl Run {
 
     /// Delivers the batch on its way, or the next one.
     async fn step(&mut self) -> Result<Step, ShipError> {
-        if !self.version_checked {
-            self.table.check_version().await?;
-            self.version_checked = true;
+        if !self.tables_checked {
+            self.table.check().await?;
+            self.tables_checked = true;
         }
-        let Some(mut work) = self.take_work()? else { return Ok(Step::Idle) };
+        let Some(mut work) = self.take_work().await? else { return Ok(Step::Idle) };
+        if work.full {
+            self.read_ahead(work.last)?;
+        }
         if let Err(error) = self.deliver(&mut work).await {
             self.work = Some(work);
             return Err(error);
         }
-        let Some(last) = work.batch.events().last() else { return Ok(Step::Delivered) };
         crash::point("inserted");
-        self.ledger.delivered(last.seq, &last.event.event_id)?;
-        (self.told)(News::Delivered(last.seq));
+        self.ledger.delivered(work.last, &work.last_event)?;
+        (self.told)(News::Delivered(work.last));
         crash::point("acknowledged");
-        self.progress.delivered_seq = last.seq;
+        self.progress.delivered_seq = work.last;
         self.progress.sending = None;
         self.meter.change(|stats| stats.batches += 1);
         self.measure();
@@ -163,48 +183,85 @@ impl Run {
     }
 
     /// The batch that failed before, or one that an earlier run began, or a new one, which is begun here.
-    fn take_work(&mut self) -> Result<Option<Work>, ShipError> {
+    async fn take_work(&mut self) -> Result<Option<Work>, ShipError> {
         if let Some(work) = self.work.take() {
             self.meter.change(|stats| stats.retries += 1);
             return Ok(Some(work));
         }
-        let after = self.progress.delivered_seq;
         let mut batch = None;
         if let Some((first, last)) = self.progress.sending {
             batch = Batch::again(&self.reader, first, last)?;
         }
         if batch.is_none() {
-            batch = Batch::next(&self.reader, after, self.options.batch_events)?;
-            let ends = batch.as_ref().and_then(|batch| batch.events().first().zip(batch.events().last()));
-            if let Some((first, last)) = ends {
-                self.ledger.begin_batch(first.seq, last.seq)?;
+            batch = self.next_batch().await?;
+            if let Some(Batch { first, last, .. }) = batch {
+                self.ledger.begin_batch(first, last)?;
                 crash::point("batch_begun");
-                self.progress.sending = Some((first.seq, last.seq));
+                self.progress.sending = Some((first, last));
             }
         }
-        Ok(batch.map(|batch| Work { pieces: std::iter::once(0..batch.events().len()).collect(), batch }))
+        Ok(batch.map(|batch| Work {
+            last: batch.last,
+            last_event: batch.last_event.clone(),
+            full: batch.full,
+            pieces: vec![batch.first..=batch.last],
+            made: Some(batch),
+        }))
+    }
+
+    /// The batch that was read ahead, if it is the next one, or else one that is read now.
+    async fn next_batch(&mut self) -> Result<Option<Batch>, ShipError> {
+        let after = self.progress.delivered_seq;
+        if let Some(Ahead { after: there, making }) = self.ahead.take() {
+            let (reader, made) = making.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            self.second_reader = Some(reader);
+            if let Some(batch) = made?.filter(|_| there == after) {
+                return Ok(Some(batch));
+            }
+        }
+        Batch::next(&self.reader, after, self.options.batch_events)
+    }
+
+    /// Begins to read what comes after `after`, on a thread of its own.
+    fn read_ahead(&mut self, after: i64) -> Result<(), ShipError> {
+        if self.ahead.is_some() {
+            return Ok(());
+        }
+        let reader = self.second_reader.take().map_or_else(|| Reader::open(self.reader.path()), Ok)?;
+        let events_max = self.options.batch_events;
+        let making = tokio::task::spawn_blocking(move || {
+            let made = Batch::next(&reader, after, events_max);
+            (reader, made)
+        });
+        self.ahead = Some(Ahead { after, making });
+        Ok(())
     }
 
     /// Inserts piece after piece. A piece that is refused for what is in it is halved, until the row that it is for stands alone.
     async fn deliver(&mut self, work: &mut Work) -> Result<(), ShipError> {
-        let Work { batch, pieces } = work;
-        while let Some(piece) = pieces.last().cloned() {
-            let events = &batch.events()[piece.clone()];
-            match self.table.insert(&self.progress.store_id, events).await {
+        while let Some(piece) = work.pieces.last().cloned() {
+            let (first, last) = piece.into_inner();
+            let made = work.made.take().map_or_else(|| Batch::again(&self.reader, first, last), |batch| Ok(Some(batch)))?;
+            // Whatever was of it is gone from the store.
+            let Some(mut batch) = made else {
+                work.pieces.pop();
+                continue;
+            };
+            match self.table.insert(&mut batch).await {
                 Ok(()) => {
                     self.refused_in_a_row = 0;
-                    self.meter.change(|stats| stats.rows += events.len() as u64);
-                    pieces.pop();
+                    self.meter.change(|stats| stats.rows += batch.rows);
+                    work.pieces.pop();
                 }
-                Err(ShipError::Content(refusal)) if events.len() == 1 => {
-                    self.quarantine(batch, piece.start, refusal)?;
-                    pieces.pop();
+                Err(ShipError::Content(refusal)) if batch.rows == 1 => {
+                    self.quarantine(batch.first, refusal)?;
+                    work.pieces.pop();
                 }
                 Err(ShipError::Content(_)) => {
-                    pieces.pop();
-                    let middle = piece.start + events.len() / 2;
-                    pieces.push(middle..piece.end);
-                    pieces.push(piece.start..middle);
+                    work.pieces.pop();
+                    let middle = first + (last - first) / 2;
+                    work.pieces.push(middle + 1..=last);
+                    work.pieces.push(first..=middle);
                 }
                 Err(error) => return Err(error),
             }
@@ -213,16 +270,16 @@ impl Run {
     }
 
     /// Puts a row aside, unless so many were refused that the fault is hardly in them.
-    fn quarantine(&mut self, batch: &Batch, index: usize, refusal: Refusal) -> Result<(), ShipError> {
+    fn quarantine(&mut self, seq: i64, refusal: Refusal) -> Result<(), ShipError> {
         if self.refused_in_a_row >= REFUSED_MAX {
             return Err(ShipError::RefusesAll { rows: self.refused_in_a_row, refusal });
         }
         self.refused_in_a_row += 1;
-        let stored = &batch.events()[index];
-        self.ledger.quarantine(stored, &refusal)?;
+        let Some(stored) = self.reader.events_after(seq - 1, 1)?.pop().filter(|stored| stored.seq == seq) else { return Ok(()) };
+        self.ledger.quarantine(&stored, &refusal)?;
         let quarantined = self.ledger.quarantined()?;
         self.meter.change(|stats| stats.quarantined = quarantined);
-        tracing::error!(seq = stored.seq, event_id = %stored.event.event_id, reason = %refusal, "ClickHouse refuses an audit event; it is in quarantine");
+        tracing::error!(seq, event_id = %stored.event.event_id, reason = %refusal, "ClickHouse refuses an audit event; it is in quarantine");
         Ok(())
     }
 
@@ -235,7 +292,7 @@ impl Run {
         }
     }
 
-    async fn is_ill(&mut self, error: &ShipError) {
+    fn is_ill(&mut self, error: &ShipError) {
         self.ill = match self.ill {
             Ill::No => Ill::Since(Instant::now()),
             Ill::Since(since) if since.elapsed() >= STALLED_AFTER => {
@@ -249,8 +306,7 @@ impl Run {
         }
         self.measure();
         // What was known of the tables may be what was wrong.
-        self.table.forget().await;
-        self.version_checked = false;
+        self.tables_checked = false;
     }
 
     fn stops(&self) -> bool {

@@ -3,26 +3,32 @@
 use std::path::Path;
 use std::time::Duration;
 
-use clickhouse::Client;
+use clickhouse::{Client, Row};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
 
+use super::batch::Batch;
 use super::error::ShipError;
-use super::row::EventRow;
-use super::{ShipOptions, batch, migrate};
-use crate::{StoredEvent, crash};
+use super::row::COLUMNS;
+use super::{ShipOptions, migrate};
+use crate::crash;
 
 /// Time for a TCP connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Idle connections are given up before a server does so (3 s by default), which would look like a failed insert.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 /// What every insert says about itself. Acknowledged means written, once, and not in pieces; the views deduplicate by themselves.
-const INSERT_SETTINGS: [(&str, &str); 8] = [
+///
+/// A column of another type is an error and no conversion. A batch has no event twice, so the server need not look for some in it.
+const INSERT_SETTINGS: [(&str, &str); 10] = [
     ("async_insert", "0"),
+    ("input_format_native_allow_types_conversion", "0"),
+    ("optimize_on_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
@@ -37,46 +43,61 @@ pub(crate) struct Table {
     client: Client,
     database: String,
     timeout: Duration,
+    /// The insert, with all columns by name: one that is not there any more is an error.
+    sql: String,
 }
 
 impl Table {
     pub fn new(options: &ShipOptions) -> Result<Self, ShipError> {
         let client = client(options)?.with_database(&options.database);
-        Ok(Self { client, database: options.database.clone(), timeout: options.timeout })
+        let columns: Vec<String> = COLUMNS.iter().map(|column| format!("`{}`", column.0)).collect();
+        let sql = format!("INSERT INTO `events` ({}) FORMAT Native", columns.join(", "));
+        Ok(Self { client, database: options.database.clone(), timeout: options.timeout, sql })
     }
 
-    /// Asks for the version of the tables.
+    /// Asks whether the tables are those this program knows.
     ///
     /// # Errors
-    /// `Old` and `Missing` before `portcullis audit migrate`; whatever stands in the way of asking.
-    pub async fn check_version(&self) -> Result<(), ShipError> {
-        self.in_time(migrate::check_version(&self.client, &self.database)).await
+    /// `Old` and `Missing` before `portcullis audit migrate`; `Drift` where a column was added that the server cannot fill; whatever
+    /// stands in the way of asking.
+    pub async fn check(&self) -> Result<(), ShipError> {
+        #[derive(Row, Deserialize)]
+        struct Added {
+            name: String,
+        }
+        let known: Vec<&str> = COLUMNS.iter().map(|column| column.0).collect();
+        let sql =
+            "SELECT name FROM system.columns WHERE database = ? AND table = 'events' AND default_kind = '' AND NOT has(?, name) LIMIT 1";
+        self.in_time(async {
+            migrate::check_version(&self.client, &self.database).await?;
+            match self.client.query(sql).bind(&self.database).bind(&known).fetch_optional::<Added>().await? {
+                Some(Added { name }) => Err(ShipError::Drift(format!("column `{}` was added without a default", name.escape_debug()))),
+                None => Ok(()),
+            }
+        })
+        .await
     }
 
-    /// Inserts these events under their token; `Ok` is ClickHouse's word that they are written, now or by an earlier try.
+    /// Inserts the events of a batch under its token; `Ok` is ClickHouse's word that they are written, now or by an earlier try.
     ///
     /// # Errors
     /// `Content` where a row is refused for what is in it; anything else says nothing about the rows.
-    pub async fn insert(&self, store_id: &str, events: &[StoredEvent]) -> Result<(), ShipError> {
-        let token = batch::token(store_id, events);
+    pub async fn insert(&self, batch: &mut Batch) -> Result<(), ShipError> {
+        if let Some(refusal) = batch.unfit.take() {
+            return Err(ShipError::Content(refusal));
+        }
         self.in_time(async {
-            let mut insert = self.client.insert::<EventRow<'_>>("events").await?.with_setting("insert_deduplication_token", token);
+            let mut insert = self.client.insert_formatted_with(self.sql.as_str()).with_setting("insert_deduplication_token", &batch.token);
             for (name, value) in INSERT_SETTINGS {
                 insert = insert.with_setting(name, value);
             }
-            for stored in events {
-                let row = EventRow::of(store_id, stored).map_err(ShipError::Content)?;
-                insert.write(&row).await?;
+            for block in batch.take_blocks() {
+                insert.send_compressed(block).await?;
             }
             crash::point("inserting");
             Ok(insert.end().await?)
         })
         .await
-    }
-
-    /// Forgets what it knows of the table's columns, so that a change of them is seen.
-    pub async fn forget(&self) {
-        self.client.clear_cached_metadata().await;
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = Result<T, ShipError>>) -> Result<T, ShipError> {
