@@ -2,6 +2,7 @@
 
 use super::frameworks::{Coverage, coverage};
 use super::style::{Lang, count, duration, moment, visible};
+use super::titles;
 use super::words;
 use super::{Answer, Form, Report, Scope};
 use crate::event::rfc3339;
@@ -13,6 +14,8 @@ pub(super) enum Cell {
     Name(String),
     /// Our own.
     Words(String),
+    /// Our own: what it is called for people, and its id for programs.
+    Item(String, &'static str),
     Count(u64),
     /// Microseconds since 1970.
     Moment(i64),
@@ -25,7 +28,7 @@ impl Cell {
     pub fn shown(&self) -> String {
         match self {
             Self::Name(name) => visible(name),
-            Self::Words(words) => words.clone(),
+            Self::Words(words) | Self::Item(words, _) => words.clone(),
             Self::Count(number) => count(*number),
             Self::Moment(time_us) => moment(*time_us),
             Self::Duration(micros) => duration(*micros),
@@ -38,6 +41,7 @@ impl Cell {
             Self::Name(name) if name.is_empty() => String::new(),
             Self::Name(name) => visible(name),
             Self::Words(words) => words.clone(),
+            Self::Item(_, id) => (*id).to_owned(),
             Self::Count(number) | Self::Duration(number) => number.to_string(),
             Self::Moment(time_us) => rfc3339(*time_us),
         }
@@ -138,9 +142,8 @@ fn figures(report: &Report, lang: Lang) -> Vec<Section> {
     ];
     let mut sections =
         vec![
-            section("totals", t("Totals", "总计"), vec![("item", t("item", "项目")), ("count", t("count", "数量"))], 1).rows(
-                totals.into_iter().map(|(id, title, number)| vec![words(if lang == Lang::En { id } else { title }), Cell::Count(number)]),
-            ),
+            section("totals", t("Totals", "总计"), vec![("item", t("item", "项目")), ("count", t("count", "数量"))], 1)
+                .rows(totals.into_iter().map(|(id, title, number)| vec![Cell::Item(title.to_owned(), id), Cell::Count(number)])),
             section(
                 "decisions",
                 t("By decision", "按处置"),
@@ -385,7 +388,14 @@ fn frameworks(answer: &Answer, form: &Form<'_>, catalogue: &super::Catalogue) ->
             let note = format!("{} {}", t("source:", "来源："), framework.source);
             section(framework_id(&framework.id), &title, columns(), 3).note(&note).rows(framework.controls.iter().map(|row| {
                 let counts = [row.rules, row.rules_with_findings, row.findings].map(Cell::Count);
-                [name(&row.control), words(&row.title), words(state(row.coverage))].into_iter().chain(counts).collect()
+                [
+                    name(&row.control),
+                    words(if lang == Lang::Zh { titles::chinese(&row.title) } else { &row.title }),
+                    words(state(row.coverage)),
+                ]
+                .into_iter()
+                .chain(counts)
+                .collect()
             }))
         })
         .collect()

@@ -23,6 +23,7 @@ mod table;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod titles;
 mod warehouse;
 mod words;
 
