@@ -1,5 +1,5 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test test-faults chaos check lint bench bench-peers fuzz guard-eval reference setup-test
+.PHONY: help run build test test-faults chaos check lint bench bench-audit bench-peers fuzz guard-eval reference setup-test
 
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -48,6 +48,10 @@ bench: build     ## the scanner's and the whole path's figures; prints tables
 	cargo bench --locked -p portcullis-benches --bench scan
 	cargo bench --locked -p portcullis-benches --bench holdback
 	cargo bench --locked -p portcullis-benches --bench gateway
+
+bench-audit: build setup-test ## the audit trail's figures: recording, delivery, reports, durability, a backlog of ten million; prints tables
+	cargo bench --locked -p portcullis-benches --bench audit_trail
+	cargo bench --locked -p portcullis-benches --bench audit_latency
 
 # Without Python or a package registry the bench says so in its table.
 bench-peers:     ## the same texts through the scanner, a set of plain expressions and Presidio

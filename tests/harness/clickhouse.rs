@@ -67,6 +67,11 @@ impl ClickHouse {
         self.address
     }
 
+    /// The process id; 0 once it has ended.
+    pub fn id(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
     /// Its address as clients write it.
     pub fn url(&self) -> String {
         format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
