@@ -143,6 +143,7 @@ fn varint(out: &mut Vec<u8>, mut number: u64) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::row::Column;
     use super::*;
     use crate::reader::Seen;
     use crate::store::tests::allowed;
@@ -189,6 +190,4 @@ mod tests {
         block.push(&EventRow::of("s", &seen).unwrap());
         assert_eq!(block.take(), first);
     }
-
-    use super::super::row::Column;
 }
