@@ -4,7 +4,7 @@
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-run: build       ## build and start the gateway on 127.0.0.1:8080, and show three requests to try
+run: build       ## build and start the gateway on 127.0.0.1:8080, and show four requests to try
 	@deploy/run.sh
 
 build:           ## the release binary, target/release/portcullis

@@ -223,8 +223,8 @@ mod tests {
     impl Network for Calm {
         fn run(&mut self, windows: &[Window]) -> Result<Vec<Verdict>, NetworkError> {
             let verdict = |window: &Window| {
-                let mut vector = vec![0.0_f32; 64];
-                window.ids[1..].iter().for_each(|id| vector[*id as usize % 64] += 1.0);
+                let mut vector = vec![0.0_f32; 251];
+                window.ids[1..].iter().for_each(|id| vector[*id as usize % 251] += 1.0);
                 let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
                 vector.iter_mut().for_each(|x| *x /= length);
                 Verdict { scores: Scores { benign: 1.0, injection: 0.0, jailbreak: 0.0 }, vector }

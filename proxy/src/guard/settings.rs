@@ -185,7 +185,7 @@ mod tests {
             ("cache_windows_max: 2000000", "guard.cache_windows_max"),
             ("known_threshold: 0", "guard.known_threshold"),
             ("known_threshold: 1.01", "guard.known_threshold"),
-            ("known_threshold: .nan", "guard.known_threshold"),
+            ("known_threshold: .nan", "non-finite"),
             ("threads: 0", "guard.threads"),
             ("threads: 2, gpu: 0", "guard.threads"),
             ("on_start_failure: ignore", "ignore"),
