@@ -57,7 +57,7 @@ pub(crate) struct Disk {
     /// Since when a commit waits for its sync; `None` where none does.
     unsynced_since: Option<Instant>,
     /// When it is next tried to get over a failure without an event to write.
-    heal_due: Instant,
+    heal_due: Option<Instant>,
     /// Bytes of the events tried last; what the disk has to take before it counts as healed.
     tried_bytes: usize,
     /// Last, so that it is given back after the connection is closed.
@@ -111,7 +111,7 @@ impl Disk {
             chores_due: Instant::now(),
             durability: options.durability,
             unsynced_since: None,
-            heal_due: Instant::now(),
+            heal_due: None,
             tried_bytes: 0,
             _lock: lock,
         })
@@ -135,7 +135,9 @@ impl Disk {
             row.seal(&mut self.keys, &self.path);
         }
         // Taken out, so that every way out of here but the good one, a panic too, closes the connection.
-        self.heal_due = Instant::now() + upkeep::HEAL_INTERVAL;
+        // Counted from the first failure, not from each: where requests never pause there would be no time to heal.
+        let heal_before = self.heal_due;
+        self.heal_due = heal_before.or_else(|| Some(Instant::now() + upkeep::HEAL_INTERVAL));
         self.tried_bytes = rows.iter().map(Row::bytes).sum();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -143,6 +145,7 @@ impl Disk {
         };
         let answers = write(&mut connection, rows).map_err(|error| AuditError::write(&error))?;
         self.connection = Some(connection);
+        self.heal_due = heal_before;
         if self.durability == Durability::Relaxed {
             self.unsynced_since.get_or_insert_with(Instant::now);
         }

@@ -125,10 +125,10 @@ impl Disk {
     /// After a failure: opens the file again, makes room where retention can, and looks whether it takes a write. Says whether there is
     /// more to do at once. A failure here is told by the health that stays what it is.
     fn heal(&mut self, meter: &Meter) -> bool {
-        if Instant::now() < self.heal_due {
+        if self.heal_due.is_some_and(|due| Instant::now() < due) {
             return false;
         }
-        self.heal_due = Instant::now() + HEAL_INTERVAL;
+        self.heal_due = Some(Instant::now() + HEAL_INTERVAL);
         let healed = self.reconnect().and_then(|connection| {
             self.connection = Some(connection);
             self.chores_due = Instant::now();
@@ -140,6 +140,7 @@ impl Disk {
         });
         match healed {
             Ok(more) => {
+                self.heal_due = None;
                 meter.works();
                 more
             }
