@@ -188,6 +188,9 @@ pub struct Timeouts {
     /// The guard model's verdict.
     #[serde(deserialize_with = "duration")]
     pub guard: Duration,
+    /// So much more for each KiB of text that it is asked about: a long document is many windows.
+    #[serde(deserialize_with = "duration")]
+    pub guard_per_kib: Duration,
     /// For requests still running when the gateway is told to stop.
     #[serde(deserialize_with = "duration")]
     pub shutdown: Duration,
@@ -205,8 +208,16 @@ impl Default for Timeouts {
             total: Duration::from_secs(600),
             client_write: Duration::from_secs(30),
             guard: Duration::from_millis(500),
+            guard_per_kib: Duration::from_millis(60),
             shutdown: Duration::from_secs(30),
         }
+    }
+}
+
+impl Timeouts {
+    /// How long the guard may take over texts of so many bytes together.
+    pub fn guard_for(&self, bytes: usize) -> Duration {
+        self.guard.saturating_add(self.guard_per_kib.saturating_mul(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)))
     }
 }
 
@@ -443,6 +454,15 @@ fn place(url: &str) -> Result<UpstreamPlace, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_guard_may_take_longer_over_a_longer_text() {
+        let timeouts = Timeouts::default();
+        assert_eq!(timeouts.guard_for(0), timeouts.guard);
+        assert_eq!(timeouts.guard_for(1023), timeouts.guard);
+        assert_eq!(timeouts.guard_for(100 << 10), timeouts.guard + timeouts.guard_per_kib * 100);
+        assert!(timeouts.guard_for(usize::MAX) > timeouts.total, "no overflow");
+    }
 
     const MINIMAL: &str = "listen: 127.0.0.1:0\nadmin: 127.0.0.1:0\nkeys: k.yaml\npolicies: {default: p.yaml}\n\
         upstreams: [{name: local, url: echo}]\nmodels: {'*': local}\naudit: {path: a.db}\n";

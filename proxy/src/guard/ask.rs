@@ -18,10 +18,11 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, leaves: &
     if asked.is_empty() {
         return ModelSignal::Skipped;
     }
+    let allowed = gate.timeouts.guard_for(asked.iter().map(|leaf| leaf.text.len()).sum());
     let inputs = asked.iter().map(|leaf| Input { speaker: speaker(leaf.role), text: leaf.text.clone() }).collect();
     let began = Instant::now();
     // The deadline is the guard's to keep, and ours to hold it to.
-    let answer = timeout(gate.timeouts.guard, guard.classify(inputs, began + gate.timeouts.guard)).await.unwrap_or(Err(Unavailable::Late));
+    let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
     ledger.took(Stage::Guard, began);
     if let Err(reason) = &answer
         && gate.warnings.check().is_ok()
