@@ -56,7 +56,8 @@ pub fn weights() -> Weights {
         let values = random.normals(shape.iter().product(), deviation).into_iter().map(|x| x + middle).collect::<Vec<_>>();
         tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
     };
-    let norm = |add: &mut dyn FnMut(String, &[usize], f32, f32), name: &str| {
+    type Add<'a> = dyn FnMut(String, &[usize], f32, f32) + 'a;
+    let norm = |add: &mut Add<'_>, name: &str| {
         add(format!("{name}.weight"), &[hidden], 0.0, 1.0);
         add(format!("{name}.bias"), &[hidden], 0.0, 0.0);
     };

@@ -221,7 +221,8 @@ async fn other_weights_are_put_in_force_while_requests_run_and_broken_ones_are_n
 
 #[tokio::test]
 async fn a_model_that_cannot_be_used_stops_the_start_with_the_file_and_the_reason() {
-    let breaks: [(&str, &dyn Fn(&TinyModel)); 5] = [
+    type Break<'a> = (&'a str, &'a dyn Fn(&TinyModel));
+    let breaks: [Break<'_>; 5] = [
         ("model.safetensors", &|model| std::fs::remove_file(model.path().join("model.safetensors")).expect("it was there")),
         ("its SHA-256 is", &|model| model.write("model.safetensors", &model.read("model.safetensors")[..1000])),
         ("no safetensors file", &|model| {

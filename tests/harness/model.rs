@@ -144,7 +144,7 @@ impl Tensors {
 
     fn bytes(&self) -> Vec<u8> {
         let mut head = Value::Object(self.head.clone()).to_string();
-        while head.len() % 8 != 0 {
+        while !head.len().is_multiple_of(8) {
             head.push(' ');
         }
         [&(head.len() as u64).to_le_bytes()[..], head.as_bytes(), &self.numbers].concat()

@@ -124,6 +124,9 @@ impl Text {
     }
 }
 
+/// A line with its number, or why it cannot be read.
+type Numbered = (usize, Result<Vec<u8>, String>);
+
 /// Lines of standard input, numbered from 1, empty ones left out.
 struct Lines<R> {
     reader: BufReader<R>,
@@ -133,7 +136,7 @@ struct Lines<R> {
 
 impl<R: Read> Lines<R> {
     /// The next line, without what ends it.
-    fn next(&mut self) -> std::io::Result<Option<(usize, Result<Vec<u8>, String>)>> {
+    fn next(&mut self) -> std::io::Result<Option<Numbered>> {
         let (mut line, mut too_long, mut begun) = (Vec::new(), false, false);
         loop {
             let buffer = self.reader.fill_buf()?;
