@@ -78,6 +78,19 @@ impl NetworkConfig {
         self.hidden_size / self.num_attention_heads
     }
 
+    /// The dense layers of each layer: the name after `encoder.layer.N.`, inputs, outputs.
+    pub fn dense_layers(&self) -> [(&'static str, usize, usize); 6] {
+        let (hidden, wide) = (self.hidden_size, self.intermediate_size);
+        [
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", hidden, wide),
+            ("output.dense", wide, hidden),
+        ]
+    }
+
     fn check(&self) -> Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size, 1 << 24),

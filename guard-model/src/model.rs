@@ -7,7 +7,7 @@ use crate::{
     config::NetworkConfig,
     device::{self, DeviceNetwork},
     error::ModelError,
-    manifest::Manifest,
+    folder::Folder,
     network::{Network, NetworkError, Verdict, Window},
     packed::{Output, Packed},
     tokenize::Tokenizer,
@@ -44,13 +44,9 @@ impl Model {
     /// # Errors
     /// The file that is missing, cut, other than the manifest says, or does not fit the others, and why; a GPU that is not there.
     pub fn open(dir: &Path, place: Place) -> Result<Self, ModelError> {
-        let manifest = Manifest::verify(dir)?;
-        let config = NetworkConfig::open(&dir.join("config.json"))?;
-        let tokenizer = Tokenizer::open(&dir.join("tokenizer.json"), &config)?;
-        let path = dir.join("model.safetensors");
-        let weights = Weights::open(&path)?;
-        let network = network(&weights, &config, place).map_err(|e| ModelError::content(&path, e))?;
-        let version = format!("{}+{}", config.guard.version, manifest.fingerprint());
+        let Folder { config, tokenizer, weights, fingerprint } = Folder::open(dir)?;
+        let network = network(&weights, &config, place).map_err(|e| ModelError::content(dir.join("model.safetensors"), e))?;
+        let version = format!("{}+{fingerprint}", config.guard.version);
         Ok(Self { version, tokenizer: Arc::new(tokenizer), network })
     }
 

@@ -50,7 +50,7 @@ pub fn tokenizer() -> String {
 /// Random tensors, the same each time.
 pub fn weights() -> Weights {
     let (config, mut random) = (config(), Random::new(3));
-    let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+    let hidden = config.hidden_size;
     let mut tensors = HashMap::new();
     let mut add = |name: String, shape: &[usize], deviation: f32, middle: f32| {
         let values = random.normals(shape.iter().product(), deviation).into_iter().map(|x| x + middle).collect::<Vec<_>>();
@@ -66,14 +66,7 @@ pub fn weights() -> Weights {
     norm(&mut add, "embeddings.LayerNorm");
     for n in 0..config.num_hidden_layers {
         let name = |part: &str| format!("encoder.layer.{n}.{part}");
-        for (part, from, to) in [
-            ("attention.self.query", hidden, hidden),
-            ("attention.self.key", hidden, hidden),
-            ("attention.self.value", hidden, hidden),
-            ("attention.output.dense", hidden, hidden),
-            ("intermediate.dense", hidden, wide),
-            ("output.dense", wide, hidden),
-        ] {
+        for (part, from, to) in config.dense_layers() {
             add(name(&format!("{part}.weight")), &[to, from], 0.15, 0.0);
             add(name(&format!("{part}.bias")), &[to], 0.0, 0.0);
         }

@@ -336,21 +336,14 @@ mod tests {
             let values = random.normals(shape.iter().product(), deviation).into_iter().map(|x| x + around).collect();
             tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
         };
-        let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+        let hidden = config.hidden_size;
         put("embeddings.word_embeddings.weight".into(), &[config.vocab_size, hidden], 0.5, 0.0);
         put("embeddings.position_embeddings.weight".into(), &[config.max_position_embeddings, hidden], 0.1, 0.0);
         put("embeddings.token_type_embeddings.weight".into(), &[2, hidden], 0.1, 0.0);
         let mut names = vec!["embeddings.LayerNorm".to_owned()];
         for n in 0..config.num_hidden_layers {
             let name = |part: &str| format!("encoder.layer.{n}.{part}");
-            for (part, from, to) in [
-                ("attention.self.query", hidden, hidden),
-                ("attention.self.key", hidden, hidden),
-                ("attention.self.value", hidden, hidden),
-                ("attention.output.dense", hidden, hidden),
-                ("intermediate.dense", hidden, wide),
-                ("output.dense", wide, hidden),
-            ] {
+            for (part, from, to) in config.dense_layers() {
                 put(name(&format!("{part}.weight")), &[to, from], 0.1, 0.0);
                 put(name(&format!("{part}.bias")), &[to], 0.1, 0.0);
             }

@@ -135,16 +135,9 @@ pub fn prepare(base: &Weights, config: &NetworkConfig, method: Method, seed: u64
 
 /// The matrices that a method adds to a layer.
 fn additions(config: &NetworkConfig, method: Method, n: usize) -> Vec<(String, (usize, usize))> {
-    let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+    let hidden = config.hidden_size;
     let name = |part: &str| format!("encoder.layer.{n}.{part}");
-    let dense = [
-        ("attention.self.query", hidden, hidden),
-        ("attention.self.key", hidden, hidden),
-        ("attention.self.value", hidden, hidden),
-        ("attention.output.dense", hidden, hidden),
-        ("intermediate.dense", hidden, wide),
-        ("output.dense", wide, hidden),
-    ];
+    let dense = config.dense_layers();
     match method {
         Method::Full | Method::Head => Vec::new(),
         Method::Lora | Method::Qlora => dense
