@@ -4,7 +4,7 @@
 //! digit, or a rare byte such as `@`: then the rest of the pattern from the first one on, its *core*, is tried where such a byte is seen,
 //! together with the cores of all other patterns. Each announcement says how far before it a match may begin.
 
-use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::literal::{Extractor, Literal, Seq};
 use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
 
 use crate::first::{Bytes, from_first};
@@ -88,7 +88,7 @@ pub(crate) fn beginnings(hir: &Hir, announcement: &Announcement) -> Option<Vec<V
     }
     let plain = syntax::lowered(&syntax::without_captures(hir));
     // Short ones will do: they are looked for in a window, not in a text.
-    prefixes(&plain, BEGINNING_BYTES_MIN).map(|literals| heads(&literals, BEGINNING_BYTES_MAX))
+    literals(&extractor().extract(&plain), BEGINNING_BYTES_MIN).map(|literals| heads(&literals, BEGINNING_BYTES_MAX))
 }
 
 /// Chooses what announces a pattern's matches; takes an alternation apart where that is cheaper. `max` is its longest match.
@@ -180,14 +180,13 @@ const COMPANION_CHANCE_MAX: f64 = 0.4;
 const COMPANION_BYTES_MIN: usize = 60;
 
 /// Chooses the rarest literals that stand in another part of a pattern than its announcement.
-fn companions(parts: &[Hir], announced: Option<usize>, max: usize) -> Vec<Vec<u8>> {
+fn companions(beginnings: &[Seq], announced: Option<usize>, max: usize) -> Vec<Vec<u8>> {
     if max < COMPANION_BYTES_MIN {
         return Vec::new();
     }
-    let others = (0..parts.len().min(PARTS_MAX)).filter(|part| Some(*part) != announced);
+    let others = (0..beginnings.len().min(PARTS_MAX)).filter(|part| Some(*part) != announced);
     let literals = others.filter_map(|part| {
-        let tail = syntax::led(&syntax::lowered(&Hir::concat(parts[part..].to_vec())));
-        let literals = required_literals(&tail, COMPANION_COST)?;
+        let literals = required_literals(&beginnings[part..], COMPANION_COST)?;
         let chance = literals.iter().map(|literal| rate(literal)).sum::<f64>() * max as f64;
         (chance < COMPANION_CHANCE_MAX).then_some((chance, literals))
     });
@@ -201,19 +200,18 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         HirKind::Concat(parts) => parts.clone(),
         _ => vec![plain.clone()],
     };
+    let beginnings: Vec<Seq> = parts.iter().map(|part| extractor().extract(&syntax::led(&syntax::lowered(part)))).collect();
     let mut reach = Reach { min: 0, max: 0 };
     for (i, part) in parts.iter().enumerate().take(PARTS_MAX) {
-        let tail = Hir::concat(parts[i..].to_vec());
         let before = last_parts(&parts[..i]);
         // Where something is asked of what stands before, few places pass.
         let work = verification(reach, max, if before.properties().minimum_len() > Some(1) { 0.1 } else { 0.3 });
-        if let Some(literals) = required_literals(&syntax::led(&syntax::lowered(&tail)), work) {
+        if let Some(literals) = required_literals(&beginnings[i..], work) {
             let cost = literals_cost(&literals, work);
-            best.offer(
-                Announcement::Literals { literals, around: Around { reach, before, after: first_parts(&parts[i..]) } },
-                cost,
-                Some(i),
-            );
+            if cost < best.cost {
+                let around = Around { reach, before, after: first_parts(&parts[i..]) };
+                best = Best { announcement: Announcement::Literals { literals, around }, cost, part: Some(i) };
+            }
         }
         reach.min = (reach.min + part.properties().minimum_len().unwrap_or(0)).min(max);
         reach.max = reach.max.saturating_add(part.properties().maximum_len().unwrap_or(max)).min(max);
@@ -240,7 +238,7 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
         best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost, None);
     }
-    let companions = companions(&parts, best.part, max);
+    let companions = companions(&beginnings, best.part, max);
     Plan { hir, announcement: best.announcement, companions, cost: best.cost }
 }
 
@@ -251,12 +249,12 @@ const GAP_BYTES_MIN: usize = 16;
 
 /// Returns what every match of these parts begins with, up to a gap.
 fn first_parts(parts: &[Hir]) -> Hir {
-    clip(&Hir::concat(parts.to_vec()), AROUND_BYTES_MAX, Side::First).0
+    clip_parts(parts, AROUND_BYTES_MAX, Side::First).0
 }
 
 /// Returns what every match of these parts ends with, from a gap on.
 fn last_parts(parts: &[Hir]) -> Hir {
-    clip(&Hir::concat(parts.to_vec()), AROUND_BYTES_MAX, Side::Last).0
+    clip_parts(parts, AROUND_BYTES_MAX, Side::Last).0
 }
 
 /// From which end a pattern is read.
@@ -274,23 +272,7 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
             0 => (Hir::empty(), 0),
             _ => (clip(&repetition.sub, budget, side).0, 0),
         },
-        HirKind::Concat(parts) => {
-            let (mut kept, mut left) = (Vec::new(), budget);
-            let count = parts.len();
-            for nth in 0..count {
-                if left == 0 {
-                    break;
-                }
-                let part = if side == Side::First { &parts[nth] } else { &parts[count - 1 - nth] };
-                let (part, rest) = clip(part, left, side);
-                kept.push(part);
-                left = rest;
-            }
-            if side == Side::Last {
-                kept.reverse();
-            }
-            (Hir::concat(kept), left)
-        }
+        HirKind::Concat(parts) => clip_parts(parts, budget, side),
         HirKind::Alternation(ways) => {
             let left = |left: usize, way: &(Hir, usize)| left.min(way.1);
             let ways: Vec<(Hir, usize)> = ways.iter().map(|way| clip(way, budget, side)).collect();
@@ -316,6 +298,24 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
         }
         _ => (hir.clone(), budget - longest),
     }
+}
+
+/// The same for a pattern in parts.
+fn clip_parts(parts: &[Hir], budget: usize, side: Side) -> (Hir, usize) {
+    let (mut kept, mut left) = (Vec::new(), budget);
+    for nth in 0..parts.len() {
+        if left == 0 {
+            break;
+        }
+        let part = if side == Side::First { &parts[nth] } else { &parts[parts.len() - 1 - nth] };
+        let (part, rest) = clip(part, left, side);
+        kept.push(part);
+        left = rest;
+    }
+    if side == Side::Last {
+        kept.reverse();
+    }
+    (Hir::concat(kept), left)
 }
 
 /// A literal in any mixture of case.
@@ -408,20 +408,47 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
     Some(Around { reach, before: last_parts(&[Hir::alternation(before)]), after: first_parts(&[Hir::alternation(after)]) })
 }
 
-/// Returns literals one of which every match of `hir` begins with, in lower case; `work` is what a search for one costs.
-fn required_literals(hir: &Hir, work: f64) -> Option<Vec<Vec<u8>>> {
-    let literals = prefixes(hir, LITERAL_BYTES_MIN)?;
-    // Short heads are few but common, long ones rare but many.
-    let heads = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX].map(|length| heads(&literals, length));
-    heads.into_iter().min_by(|a, b| literals_cost(a, work).total_cmp(&literals_cost(b, work)))
+/// Most literals that are looked for in the place of one pattern.
+const LITERALS_MAX: usize = 300;
+
+fn extractor() -> Extractor {
+    let mut extractor = Extractor::new();
+    extractor.limit_class(40).limit_repeat(4).limit_literal_len(LITERAL_BYTES_MAX).limit_total(LITERALS_MAX);
+    extractor
 }
 
-/// The same, sorted, and as long as they can be told; none when one of them is shorter than `bytes_min`.
-fn prefixes(hir: &Hir, bytes_min: usize) -> Option<Vec<Vec<u8>>> {
-    let mut extractor = Extractor::new();
-    extractor.limit_class(40).limit_repeat(4).limit_literal_len(LITERAL_BYTES_MAX).limit_total(300);
-    let sequence = extractor.extract(hir);
-    let mut literals: Vec<Vec<u8>> = sequence.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
+/// Returns literals one of which every match begins with, in lower case; `beginnings` is what each of its parts begins with and `work` is
+/// what a search for one costs.
+fn required_literals(beginnings: &[Seq], work: f64) -> Option<Vec<Vec<u8>>> {
+    let literals = literals(&joined(beginnings), LITERAL_BYTES_MIN)?;
+    // Short heads are few but common, long ones rare but many.
+    let cost = |&length: &usize| cut(&literals, length).map(|head| literal_cost(head, work)).sum::<f64>();
+    let lengths = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX];
+    let best = lengths.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
+    Some(heads(&literals, *best))
+}
+
+/// What parts in a row begin with, from what each of them begins with: as an [`Extractor`] joins them, without reading each part again for
+/// every part before it.
+fn joined(beginnings: &[Seq]) -> Seq {
+    let mut all = Seq::singleton(Literal::exact(Vec::new()));
+    for next in beginnings {
+        if all.is_inexact() {
+            break;
+        }
+        let mut next = next.clone();
+        if all.max_cross_len(&next).is_some_and(|count| count > LITERALS_MAX) {
+            next.make_infinite();
+        }
+        all.cross_forward(&mut next);
+        all.keep_first_bytes(LITERAL_BYTES_MAX);
+    }
+    all
+}
+
+/// Lists literals sorted, in lower case and as long as they can be told; none when there is no end of them or one is shorter than `bytes_min`.
+fn literals(beginnings: &Seq, bytes_min: usize) -> Option<Vec<Vec<u8>>> {
+    let mut literals: Vec<Vec<u8>> = beginnings.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
     if literals.is_empty() || literals.iter().any(|literal| literal.len() < bytes_min) {
         return None;
     }
@@ -431,19 +458,27 @@ fn prefixes(hir: &Hir, bytes_min: usize) -> Option<Vec<Vec<u8>>> {
 
 /// Cuts sorted literals to a length and drops those that begin with another.
 fn heads(literals: &[Vec<u8>], length: usize) -> Vec<Vec<u8>> {
-    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(literals.len());
-    for literal in literals {
-        let head = &literal[..literal.len().min(length)];
-        if !kept.last().is_some_and(|shorter| head.starts_with(shorter)) {
-            kept.push(head.to_vec());
+    cut(literals, length).map(<[u8]>::to_vec).collect()
+}
+
+fn cut(literals: &[Vec<u8>], length: usize) -> impl Iterator<Item = &[u8]> {
+    let mut last: Option<&[u8]> = None;
+    literals.iter().map(move |literal| &literal[..literal.len().min(length)]).filter(move |head| {
+        let is_new = !last.is_some_and(|shorter| head.starts_with(shorter));
+        if is_new {
+            last = Some(head);
         }
-    }
-    kept
+        is_new
+    })
 }
 
 /// Expected cost of looking for these literals, in nanoseconds per byte of text; `work` is what finding one costs.
 fn literals_cost(literals: &[Vec<u8>], work: f64) -> f64 {
-    literals.iter().map(|literal| rate(literal)).sum::<f64>() * work + literals.len() as f64 * LITERAL_COST
+    literals.iter().map(|literal| literal_cost(literal, work)).sum()
+}
+
+fn literal_cost(literal: &[u8], work: f64) -> f64 {
+    rate(literal) * work + LITERAL_COST
 }
 
 /// How often an announcing byte comes in ordinary text: a run of digits begins less often than a word with a capital.
