@@ -9,6 +9,8 @@ use crate::pack::Context;
 pub(crate) struct ContextWords {
     plain: Option<AhoCorasick>,
     folded: Option<AhoCorasick>,
+    /// True when each word holds a letter: then a text without any holds no word.
+    has_letters: bool,
     pub boost: f32,
     pub required: bool,
 }
@@ -19,16 +21,26 @@ impl ContextWords {
         let plain: Vec<String> = context.words.iter().map(|word| read(word)).collect();
         let folded: Vec<String> = context.words.iter().map(|word| read(&folded(word))).collect();
         let automaton = |words: &[String]| AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(words).ok();
-        Self { plain: automaton(&plain), folded: automaton(&folded), boost: context.boost, required: context.required }
+        let has_letters = plain.iter().chain(&folded).all(|word| word.bytes().any(is_letter));
+        Self { plain: automaton(&plain), folded: automaton(&folded), has_letters, boost: context.boost, required: context.required }
     }
 
     /// Returns true when one of the words stands in `before`.
     pub(crate) fn found(&self, before: &str, is_folded: bool) -> bool {
         let words = if is_folded { &self.folded } else { &self.plain };
+        // A row of numbers asks this at each of them.
+        if self.has_letters && !before.bytes().any(is_letter) {
+            return false;
+        }
         let before = read(before);
         // Without an automaton (there would have to be gigabytes of words) nothing is found, as if the words were not there.
         words.as_ref().is_some_and(|words| words.find_overlapping_iter(&before).any(|found| is_whole(&before, found.start(), found.end())))
     }
+}
+
+/// Returns true for what may be part of a letter: everything beyond ASCII as well.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() || !byte.is_ascii()
 }
 
 /// Text as context is read: in lower case, and `_` is a blank (`driving_licence`).
