@@ -1,6 +1,7 @@
 //! Rules compiled: one automaton per pattern, and what announces it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex_automata::meta;
@@ -32,7 +33,7 @@ pub(crate) struct Matcher {
     pub variant: usize,
     pub automaton: Automaton,
     /// Finds the groups of a match, where the rule names one.
-    pub groups: Option<meta::Regex>,
+    pub groups: Option<Groups>,
     /// Finds what matches begin with, where the announcement lies deep inside them.
     pub beginnings: Option<AhoCorasick>,
     /// Sets of literals, by number among the marked ones; every match holds one of each.
@@ -41,7 +42,34 @@ pub(crate) struct Matcher {
     pub asks_keywords: bool,
     /// Longest match, in bytes.
     pub max: usize,
-    pub hir: Hir,
+    /// The pattern, without groups: a tenth of what it takes when it is parsed.
+    pub pattern: Box<str>,
+}
+
+/// What finds the groups of a pattern. It is needed for what matches and nothing else, so for most rules never: it is made when it is first
+/// asked for.
+pub(crate) struct Groups {
+    pattern: Box<str>,
+    regex: OnceLock<Option<meta::Regex>>,
+}
+
+impl Groups {
+    /// Checks that the groups can be found, and keeps how.
+    fn new(hir: &Hir) -> Result<Self, String> {
+        let regex = groups(hir)?;
+        Ok(Self { pattern: hir.to_string().into(), regex: OnceLock::from(Some(regex)) })
+    }
+
+    /// Returns what finds them.
+    pub(crate) fn get(&self) -> Option<&meta::Regex> {
+        // The pattern was compiled once before, so it can be again.
+        self.regex.get_or_init(|| syntax::reread(&self.pattern).and_then(|hir| groups(&hir)).ok()).as_ref()
+    }
+
+    /// Forgets what was made of the pattern.
+    pub(crate) fn forget(&mut self) {
+        self.regex.take();
+    }
 }
 
 /// A matcher that is worth running where something was seen.
@@ -128,13 +156,14 @@ fn compiled(index: usize, rule: &Rule) -> (Vec<Planned>, Vec<Fault>) {
 
 fn matcher(rule: usize, number: usize, variant: &Variant, plan: &Plan, max: usize) -> Result<Matcher, String> {
     let plain = syntax::without_captures(&plan.hir);
-    let groups = (variant.group > 0).then(|| groups(&plan.hir)).transpose()?;
+    let groups = (variant.group > 0).then(|| Groups::new(&plan.hir)).transpose()?;
     let automaton = Automaton::new(&plain)?;
     let beginnings = beginnings(&plan.hir, &plan.announcement).and_then(|literals| {
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(literals).ok()
     });
-    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max, hir: plain })
+    let pattern = plain.to_string().into();
+    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max, pattern })
 }
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.

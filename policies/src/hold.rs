@@ -12,6 +12,7 @@ use regex_syntax::hir::{Hir, HirKind, Repetition};
 
 use crate::compile::Matcher;
 use crate::syntax;
+use crate::threads;
 use crate::view::Views;
 
 /// Largest automaton of all patterns of one direction, in bytes.
@@ -68,7 +69,8 @@ impl Hold {
             .shrink(false)
             .which_captures(thompson::WhichCaptures::None)
             .nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
-        let hirs: Vec<Hir> = matchers.iter().map(|matcher| loosened(&matcher.hir).0).collect();
+        let hir = |_, matcher: &&Matcher| Ok(loosened(&syntax::reread(&matcher.pattern)?).0);
+        let hirs: Vec<Hir> = threads::each(&matchers, hir).into_iter().collect::<Result<_, String>>()?;
         let too_large = |error: &dyn std::fmt::Display| format!("all patterns together are too large: {error}");
         let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&hirs).map_err(|error| too_large(&error))?;
         let config = DFA::config().match_kind(MatchKind::All).cache_capacity(CACHE_BYTES).skip_cache_capacity_check(true);

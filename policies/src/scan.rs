@@ -14,7 +14,7 @@ use regex_automata::{Anchored, Input};
 
 use crate::announce::STARTS_TRIED;
 use crate::automaton::Scratch;
-use crate::compile::{Lead, Matcher, Matchers};
+use crate::compile::{Groups, Lead, Matcher, Matchers};
 use crate::literals::{LONG_CLASS, Literals, Sight};
 use crate::model::Category;
 use crate::pack::{Rule, Variant};
@@ -117,6 +117,7 @@ impl Engine {
 
     /// Forgets what was learnt from texts so far, as after the examples: each of them met states that other texts hardly meet.
     pub(crate) fn forget(&mut self) {
+        self.matchers.all.iter_mut().filter_map(|matcher| matcher.groups.as_mut()).for_each(Groups::forget);
         self.scratches = scratches(&self.matchers);
     }
 
@@ -402,7 +403,7 @@ impl Search<'_, '_> {
     }
 
     fn group(&self, matcher: &Matcher, start: usize, group: usize) -> Option<Range<usize>> {
-        let groups = matcher.groups.as_ref()?;
+        let groups = matcher.groups.as_ref()?.get()?;
         let input = Input::new(self.text).range(start..self.text.len().min(start + matcher.max)).anchored(Anchored::Yes);
         let mut slots = [None; 2 * (GROUPS_MAX + 1)];
         groups.search_slots(&input, slots.get_mut(..2 * (group + 1))?)?;

@@ -19,6 +19,14 @@ pub(crate) fn parse(pattern: &str, insensitive: bool, unbounded_max: Option<usiz
     Ok(rewrite(hir, unbounded_max))
 }
 
+/// Reads a pattern that was written from its parsed form (`Hir`'s `Display`).
+pub(crate) fn reread(written: &str) -> Result<Hir, String> {
+    regex_syntax::ParserBuilder::new().utf8(false).nest_limit(REREAD_NEST_MAX).build().parse(written).map_err(|error| one_line(&error))
+}
+
+/// How deep a written form may nest: it has a group around each part that needs one, which the pattern need not have had.
+const REREAD_NEST_MAX: u32 = 1000;
+
 /// Writes a phrase as a pattern: word-bounded where it begins or ends with a Latin word character, any white space between
 /// its words.
 pub(crate) fn phrase_pattern(phrase: &str) -> String {
@@ -300,6 +308,16 @@ mod tests {
         assert_eq!(parse("a+b", false, None).unwrap().properties().maximum_len(), None);
         assert_eq!(parse("a+b", false, Some(9)).unwrap().properties().maximum_len(), Some(10));
         assert_eq!(digits_min(&parse(r"(?:\d{4}[ -]?){3}\d?", false, None).unwrap()), 12);
+    }
+
+    #[test]
+    fn a_pattern_read_again_is_the_same() {
+        for pattern in
+            [r"\b(\d{3})-[^\n]{0,80}?(?:é|中|x)+$", r"(?i:Key)[^a-z中]{2,4}\B", r"[\x00-\x1f]|[!-~]{3}", "(a|ab)(c|bcd)", r"\\\.\-\["]
+        {
+            let hir = parse(pattern, true, Some(40)).unwrap();
+            assert_eq!(reread(&hir.to_string()).unwrap(), hir, "{pattern}");
+        }
     }
 
     #[test]
