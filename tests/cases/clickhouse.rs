@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use harness::{ClickHouse, Gateway, Ran, Request, Setup, canned, eventually_asked, run, within};
+use harness::{ClickHouse, Gateway, Ran, Request, Setup, canned, eventually_asked, run, run_with, within};
 use portcullis_audit::Kind;
 use serde_json::{Value, json};
 
@@ -193,6 +193,50 @@ async fn what_clickhouse_would_not_take_is_told_with_the_reason() {
     assert!(ran.code == Some(0) && ran.stdout.contains(&completion.event_id) && ran.stdout.contains("no_completions"), "{ran:?}");
     let ran = run(gateway.folder(), &["audit", "quarantine", "--store", "none.db"], "").await;
     assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_operator_offers_again_what_clickhouse_would_not_take_and_may_be_killed_meanwhile() {
+    let server = ClickHouse::start().await;
+    migrate(&server, &[]).await;
+    server.query("ALTER TABLE portcullis.events ADD CONSTRAINT no_completions CHECK kind != 'completion'").await;
+    let gateway = setup(&server).set("audit.clickhouse.timeout", "30s").start().await;
+    let retry = async |more: &[&str]| {
+        run(gateway.folder(), &[&["audit", "quarantine", "--config", "gateway.yaml", "--retry"], more].concat(), "").await
+    };
+    for _ in 0..2 {
+        let answer = gateway.say("hello").await;
+        gateway.trail().whole(answer.head.request_id()).await;
+    }
+    let quarantined = async |wanted: f64| {
+        let now = async || gateway.metrics().await.sum("portcullis_clickhouse_quarantined_events", &[]);
+        eventually_asked("the quarantine", async || (now().await == wanted).then_some(())).await;
+    };
+    quarantined(2.0).await;
+    let ran = retry(&[]).await;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stdout.matches(" refused Code: 469").count() == 2 && ran.stderr.contains("0 delivered, 2 refused again"), "{ran:?}");
+
+    server.query("ALTER TABLE portcullis.events DROP CONSTRAINT no_completions").await;
+    // Ended between ClickHouse's word and the notes: the row is there, and in quarantine still.
+    let variables = [("PORTCULLIS_CRASH_AT", "offered_again:1")];
+    let ran = run_with(gateway.folder(), &["audit", "quarantine", "--config", "gateway.yaml", "--retry"], &variables, "").await;
+    assert!(ran.code.is_none() && ran.stdout.is_empty(), "{ran:?}");
+    assert_eq!(server.query(COUNT).await, "3\t3");
+    let ran = retry(&["--json"]).await;
+    assert!(ran.code == Some(0) && ran.stderr.contains("2 delivered, 0 refused again"), "{ran:?}");
+    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(lines.len() == 2 && lines.iter().all(|line| line["fate"] == "delivered"), "{ran:?}");
+    delivered(&gateway, &server).await;
+    quarantined(0.0).await;
+    assert_eq!(server.query("SELECT sum(completed) FROM portcullis.usage_hourly").await, "2");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    Setup::echo().write(folder.path());
+    let ran = run(folder.path(), &["audit", "quarantine", "--config", "gateway.yaml", "--retry"], "").await;
+    assert!(ran.code == Some(1) && ran.stderr.contains("has no audit.clickhouse"), "{ran:?}");
+    let ran = run(gateway.folder(), &["audit", "quarantine", "--store", "audit.db", "--retry"], "").await;
+    assert!(ran.code == Some(2) && ran.stderr.contains("--config"), "{ran:?}");
 }
 
 #[tokio::test]

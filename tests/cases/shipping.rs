@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use harness::{ClickHouse, eventually, resident_bytes, within};
-use portcullis_audit::ship::{Layout, ShipOptions, ShipStats, Shipper, migrate, quarantine};
-use portcullis_audit::{Decision, Direction, Event, FindingRecord, Kind, Reader, Severity, Store, StoreOptions};
+use portcullis_audit::ship::{Fate, Layout, Retried, ShipError, ShipOptions, ShipStats, Shipper, migrate, quarantine, retry_quarantine};
+use portcullis_audit::{Decision, Direction, Event, FindingRecord, Kind, Reader, Retention, Severity, Store, StoreOptions};
 
 /// A store, and where it is to be delivered.
 struct Place {
@@ -29,6 +29,17 @@ impl Place {
         let place = Self { folder, store, options: ShipOptions { interval: Duration::from_millis(20), ..ShipOptions::new(url) } };
         place.record(events);
         place
+    }
+
+    /// Offers what is in quarantine again, and returns what was told of each row.
+    async fn retry(&self) -> (Result<(), ShipError>, Vec<(i64, Fate, u32)>) {
+        let (path, options) = (self.path(), self.options.clone());
+        let retry = move || {
+            let mut told = Vec::new();
+            let done = retry_quarantine(&path, &options, |Retried { row, fate }| told.push((row.seq, fate, row.code)));
+            (done, told)
+        };
+        tokio::task::spawn_blocking(retry).await.expect("no panic")
     }
 
     async fn migrate(&self) {
@@ -277,6 +288,66 @@ async fn d5_a_row_that_is_refused_goes_to_quarantine_and_the_others_arrive() {
     let told: Vec<_> = rows.iter().map(|row| (row.event_id.as_str(), row.code)).collect();
     assert_eq!(told, [(poison.event_id.as_str(), 469), ("no uuid", 0)]);
     assert!(rows[0].reason.contains("no_poison") && rows[1].reason.contains("no UUID"), "{rows:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_what_is_in_quarantine_leaves_it_when_clickhouse_takes_it() {
+    let server = ClickHouse::start().await;
+    let place = Place::new(&server, 0).await;
+    assert!(matches!(place.retry().await, (Ok(()), told) if told.is_empty()), "nothing to do");
+    for model in ["one", "two"] {
+        server.query(&format!("ALTER TABLE portcullis.events ADD CONSTRAINT no_{model} CHECK model != '{model}'")).await;
+        place.put(Event { model: model.into(), ..event("poison") });
+    }
+    place.put(Event { event_id: "no uuid".into(), ..event("odd") });
+    place.settle();
+    let shipper = place.ship();
+    assert_eq!(place.delivered(&server, &shipper).await.quarantined, 3);
+
+    let (done, told) = place.retry().await;
+    done.expect("all offered");
+    assert_eq!(told, [(2, Fate::Refused, 469), (3, Fate::Refused, 469), (4, Fate::Refused, 0)]);
+    server.query("ALTER TABLE portcullis.events DROP CONSTRAINT no_two").await;
+    let (done, told) = place.retry().await;
+    done.expect("all offered");
+    assert_eq!(told, [(2, Fate::Refused, 469), (3, Fate::Delivered, 0), (4, Fate::Refused, 0)]);
+    server.query("ALTER TABLE portcullis.events DROP CONSTRAINT no_one").await;
+    // An answer that is lost: the row is there, and nobody was told.
+    server.fault("kind=drop_after", 1, "INSERT").await;
+    let (done, told) = place.retry().await;
+    assert!(matches!(done, Err(ShipError::Unreachable(_))) && told.is_empty(), "{done:?} {told:?}");
+    assert_eq!(quarantine(&place.path(), 10).expect("the quarantine").len(), 2, "what is not acknowledged stays");
+    let (done, told) = place.retry().await;
+    done.expect("all offered");
+    assert_eq!(told, [(2, Fate::Delivered, 0), (4, Fate::Refused, 0)]);
+    eventually("the shipper to see it", || (shipper.stats().quarantined == 1).then_some(())).await;
+    place.delivered(&server, &shipper).await;
+    let usage = "SELECT sum(requests) FROM portcullis.usage_hourly";
+    assert_eq!(server.query(usage).await, "4", "the sums count each once too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d5_an_event_that_retention_removed_meanwhile_is_delivered_from_quarantine() {
+    let server = ClickHouse::start().await;
+    let mut place = Place::new(&server, 0).await;
+    server.query("ALTER TABLE portcullis.events ADD CONSTRAINT no_poison CHECK model != 'poison'").await;
+    place.put(Event { model: "poison".into(), ..event("poison") });
+    place.settle();
+    let shipper = place.ship();
+    place.delivered(&server, &shipper).await;
+    shipper.stop();
+    let stored = Reader::open(&place.path()).expect("a reader").events_after(1, 1).expect("events").remove(0);
+    place.store.close().expect("to close");
+    let retention = Retention { age: Some(Duration::ZERO), ..Retention::default() };
+    place.store =
+        Store::open(&place.folder.path().join("audit.db"), StoreOptions { retention, ..StoreOptions::default() }).expect("a store");
+    eventually("the events to go", || (place.store.stats().removed >= 3).then_some(())).await;
+    server.query("ALTER TABLE portcullis.events DROP CONSTRAINT no_poison").await;
+    let (done, told) = place.retry().await;
+    done.expect("all offered");
+    assert_eq!(told, [(2, Fate::Delivered, 0)]);
+    let row = server.query("SELECT event_id, seq, hex(chain_hash), body FROM portcullis.events_read WHERE model = 'poison'").await;
+    assert_eq!(row, format!("{}\t2\t{}\t{}", stored.event.event_id, hex::encode_upper(stored.chain_hash), stored.body));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,9 +200,15 @@ pub fn executable() -> PathBuf {
 
 /// Runs a subcommand to its end with `stdin`, in `folder`.
 pub async fn run(folder: &Path, arguments: &[&str], stdin: &str) -> Ran {
+    run_with(folder, arguments, &[], stdin).await
+}
+
+/// The same, with more variables in its environment.
+pub async fn run_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], stdin: &str) -> Ran {
     use tokio::io::AsyncWriteExt as _;
     let mut child = Command::new(executable())
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -28,7 +28,7 @@ pub use backend::{Backend, Welcome};
 pub use clickhouse::ClickHouse;
 pub use client::{Answer, Client, Head};
 pub use dice::Dice;
-pub use gateway::{Gateway, Ran, executable, resident_bytes, run};
+pub use gateway::{Gateway, Ran, executable, resident_bytes, run, run_with};
 pub use key::Key;
 pub use mail::{Letter, MailServer};
 pub use metrics::{Metrics, Sample};

@@ -56,6 +56,13 @@ impl Batch {
         Making::new(reader.store_id()).all(reader, first - 1, last, None)
     }
 
+    /// Makes a batch of one event of the store `store_id`, which may be gone from there.
+    pub fn single(store_id: &str, seen: &Seen<'_>) -> Result<Option<Self>, ShipError> {
+        let mut making = Making::new(store_id);
+        making.add(seen)?;
+        making.end()
+    }
+
     /// What is sent of it, once.
     pub fn take_blocks(&mut self) -> Vec<CompressedData> {
         std::mem::take(&mut self.blocks)
@@ -274,6 +281,10 @@ mod tests {
         let again = Batch::again(&reader, 11, 160).unwrap().unwrap();
         assert_eq!((batch.first, batch.last, batch.rows, &batch.last_event), (11, 160, 150, &again.last_event));
         assert_eq!((&batch.token, batch.unfit), (&again.token, again.unfit));
+        let stored = reader.events_after(10, 1).unwrap().remove(0);
+        let seen = Seen { seq: stored.seq, event: stored.event, body: &stored.body, chain_hash: stored.chain_hash };
+        let single = Batch::single(reader.store_id(), &seen).unwrap().unwrap();
+        assert_eq!(single.token, Batch::again(&reader, 11, 11).unwrap().unwrap().token, "alone it is what the shipper sends alone");
     }
 
     #[test]

@@ -1,24 +1,26 @@
 //! What the shipper must not forget, in a small SQLite file of its own beside the store: how far it is, which batch is on its way,
 //! and which rows ClickHouse would not take.
 //!
-//! On disk: `<store>.ship`, `application_id` = "PtcS", `user_version` = 1, WAL, for its owner only. Lost, everything is sent again,
-//! and ClickHouse shows each event once all the same.
+//! On disk: `<store>.ship`, `application_id` = "PtcS", `user_version` = 2, WAL, for its owner only. Lost, everything is sent again,
+//! and ClickHouse shows each event once all the same. Version 1 kept of a refused row neither its store nor its hash.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 
 use super::error::{Refusal, ShipError};
-use crate::StoredEvent;
 use crate::file::BUSY_WAIT;
+use crate::{ChainHash, StoredEvent};
 
 /// "PtcS" in ASCII.
 const APPLICATION_ID: i64 = 0x5074_6353;
-const VERSION: i64 = 1;
-/// `first` and `last` are the batch on its way; both NULL between two batches.
-const SCHEMA: &str = "
+const VERSION: i64 = 2;
+/// What brings a file of each version to the next one: an empty one first. `first` and `last` are the batch on its way; both NULL between
+/// two batches.
+const MIGRATIONS: [&str; VERSION as usize] = [
+    "
 CREATE TABLE progress (
     id              INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
     store_id        TEXT    NOT NULL,
@@ -34,7 +36,11 @@ CREATE TABLE quarantine (
     code     INTEGER NOT NULL,
     reason   TEXT    NOT NULL,
     body     TEXT    NOT NULL
-) STRICT;";
+) STRICT;",
+    "
+ALTER TABLE quarantine ADD COLUMN store_id TEXT;
+ALTER TABLE quarantine ADD COLUMN chain_hash BLOB;",
+];
 
 /// How far the delivery is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +66,15 @@ pub struct Quarantined {
     pub code: u32,
     /// The reason in words. May quote the event.
     pub reason: String,
+}
+
+/// A row in quarantine as it was refused, whatever became of the store it is from.
+pub(crate) struct Kept {
+    pub seq: i64,
+    pub event_id: String,
+    pub body: String,
+    /// The store it is from and its hash there; absent in a row that version 1 kept.
+    pub origin: Option<(String, ChainHash)>,
 }
 
 pub(crate) struct Ledger {
@@ -115,12 +130,37 @@ impl Ledger {
         self.connection.execute(sql, params![seq, event_id]).map(drop).map_err(|error| self.failed(&error))
     }
 
-    /// Keeps a row that ClickHouse would not take, once, however often it is refused.
-    pub fn quarantine(&self, stored: &StoredEvent, refusal: &Refusal) -> Result<(), ShipError> {
-        let sql = "INSERT OR REPLACE INTO quarantine (event_id, seq, at_us, code, reason, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let now = jiff::Timestamp::now().as_microsecond();
-        let row = params![stored.event.event_id, stored.seq, now, refusal.code, refusal.text, stored.body];
+    /// Keeps a row of the store `store_id` that ClickHouse would not take, once, however often it is refused.
+    pub fn quarantine(&self, store_id: &str, stored: &StoredEvent, refusal: &Refusal) -> Result<(), ShipError> {
+        let sql = "INSERT OR REPLACE INTO quarantine (event_id, seq, at_us, code, reason, body, store_id, chain_hash) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let StoredEvent { seq, event, body, chain_hash } = stored;
+        let row = params![event.event_id, seq, now_us(), refusal.code, refusal.text, body, store_id, chain_hash];
         self.connection.execute(sql, row).map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// Notes why a row in quarantine was refused once more.
+    pub fn refused_again(&self, event_id: &str, refusal: &Refusal) -> Result<(), ShipError> {
+        let sql = "UPDATE quarantine SET at_us = ?2, code = ?3, reason = ?4 WHERE event_id = ?1";
+        let done = self.connection.execute(sql, params![event_id, now_us(), refusal.code, refusal.text]);
+        done.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// Lets a row out of quarantine.
+    pub fn release(&self, event_id: &str) -> Result<(), ShipError> {
+        let done = self.connection.execute("DELETE FROM quarantine WHERE event_id = ?1", [event_id]);
+        done.map(drop).map_err(|error| self.failed(&error))
+    }
+
+    /// The first row in quarantine after the one with this number and id.
+    pub fn kept_after(&self, seq: i64, event_id: &str) -> Result<Option<Kept>, ShipError> {
+        let sql = "SELECT seq, event_id, body, store_id, chain_hash FROM quarantine WHERE (seq, event_id) > (?1, ?2) \
+                   ORDER BY seq, event_id LIMIT 1";
+        let row = self.connection.query_row(sql, params![seq, event_id], |row| {
+            let (store_id, chain_hash): (Option<String>, Option<ChainHash>) = (row.get(3)?, row.get(4)?);
+            Ok(Kept { seq: row.get(0)?, event_id: row.get(1)?, body: row.get(2)?, origin: store_id.zip(chain_hash) })
+        });
+        row.optional().map_err(|error| self.failed(&error))
     }
 
     /// How many rows are in quarantine.
@@ -161,14 +201,22 @@ fn prepared(path: &Path) -> rusqlite::Result<Result<Connection, String>> {
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    if tables == 0 {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(SCHEMA)?;
+    if version < VERSION {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Asked again: another process may have brought it forward meanwhile.
+        let done = number(&transaction, "user_version")?;
+        for migration in MIGRATIONS.iter().skip(usize::try_from(done).unwrap_or(0)) {
+            transaction.execute_batch(migration)?;
+        }
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.pragma_update(None, "user_version", VERSION.max(done))?;
         transaction.commit()?;
     }
     Ok(Ok(connection))
+}
+
+fn now_us() -> i64 {
+    jiff::Timestamp::now().as_microsecond()
 }
 
 #[cfg(test)]
@@ -187,7 +235,7 @@ mod tests {
         let poison = StoredEvent { seq: 3, event: Event::new(Kind::Decision, "r"), body: "{}".into(), chain_hash: [0; 32] };
         let refusal = Refusal { code: 469, name: "VIOLATED_CONSTRAINT".into(), text: "Code: 469 ...".into() };
         for _ in 0..2 {
-            ledger.quarantine(&poison, &refusal).unwrap();
+            ledger.quarantine("s", &poison, &refusal).unwrap();
         }
         drop(ledger);
         let ledger = Ledger::open(&store).unwrap();
@@ -202,6 +250,58 @@ mod tests {
     }
 
     #[test]
+    fn rows_in_quarantine_are_gone_through_in_order_and_let_out_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&folder.path().join("audit.db")).unwrap();
+        let refusal = |code| Refusal { code, name: "X".into(), text: format!("Code: {code}") };
+        // Of two stores: numbers come twice.
+        for (seq, id) in [(2, "b"), (1, "c"), (2, "a")] {
+            let event = Event { event_id: id.into(), ..Event::new(Kind::Decision, "r") };
+            ledger.quarantine("s", &StoredEvent { seq, event, body: "{}".into(), chain_hash: [7; 32] }, &refusal(469)).unwrap();
+        }
+        let all = || {
+            let mut ids = Vec::new();
+            let mut last = (i64::MIN, String::new());
+            while let Some(kept) = ledger.kept_after(last.0, &last.1).unwrap() {
+                assert_eq!(kept.origin, Some(("s".into(), [7; 32])));
+                last = (kept.seq, kept.event_id.clone());
+                ids.push(kept.event_id);
+            }
+            ids
+        };
+        assert_eq!(all(), ["c", "a", "b"]);
+        ledger.release("a").unwrap();
+        ledger.refused_again("b", &refusal(6)).unwrap();
+        ledger.refused_again("a", &refusal(6)).unwrap();
+        assert_eq!(all(), ["c", "b"], "what is let out does not come back by being refused");
+        let rows = ledger.quarantine_rows(9).unwrap();
+        assert_eq!((rows[1].code, rows[1].reason.as_str()), (6, "Code: 6"));
+    }
+
+    #[test]
+    fn notes_of_version_1_are_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("audit.db.ship")).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO quarantine VALUES ('e', 4, 1, 469, 'why', '{}'); INSERT INTO progress VALUES (1, 's', 9, 'd', 10, 12)",
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let ledger = Ledger::open(&folder.path().join("audit.db")).unwrap();
+        assert_eq!(ledger.progress().unwrap().unwrap().sending, Some((10, 12)));
+        let kept = ledger.kept_after(i64::MIN, "").unwrap().unwrap();
+        assert!(kept.seq == 4 && kept.origin.is_none());
+        assert_eq!(number_of(&ledger, "user_version"), VERSION);
+    }
+
+    fn number_of(ledger: &Ledger, pragma: &str) -> i64 {
+        ledger.connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap()
+    }
+
+    #[test]
     fn a_file_of_another_program_or_version_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("audit.db");
@@ -209,7 +309,7 @@ mod tests {
         assert!(Ledger::open(&store).err().unwrap().to_string().contains("no notes of a shipper"));
         let store = folder.path().join("other.db");
         drop(Ledger::open(&store).unwrap());
-        Connection::open(folder.path().join("other.db.ship")).unwrap().pragma_update(None, "user_version", 2).unwrap();
+        Connection::open(folder.path().join("other.db.ship")).unwrap().pragma_update(None, "user_version", VERSION + 1).unwrap();
         assert!(Ledger::open(&store).err().unwrap().to_string().contains("run a newer one"));
     }
 }

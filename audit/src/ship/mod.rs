@@ -11,6 +11,7 @@ mod ledger;
 mod meter;
 mod migrate;
 mod native;
+mod retry;
 mod row;
 mod run;
 mod table;
@@ -27,6 +28,7 @@ pub use error::{Refusal, ShipError};
 pub use ledger::Quarantined;
 pub use meter::{Degraded, ShipStats};
 pub use migrate::{Layout, Migrated, migrate, sql};
+pub use retry::{Fate, Retried, retry_quarantine};
 
 pub(crate) use batch::TS_US_MAX;
 pub(crate) use migrate::check_version;

@@ -276,7 +276,7 @@ impl Run {
         }
         self.refused_in_a_row += 1;
         let Some(stored) = self.reader.events_after(seq - 1, 1)?.pop().filter(|stored| stored.seq == seq) else { return Ok(()) };
-        self.ledger.quarantine(&stored, &refusal)?;
+        self.ledger.quarantine(self.reader.store_id(), &stored, &refusal)?;
         let quarantined = self.ledger.quarantined()?;
         self.meter.change(|stats| stats.quarantined = quarantined);
         tracing::error!(seq, event_id = %stored.event.event_id, reason = %refusal, "ClickHouse refuses an audit event; it is in quarantine");
@@ -335,6 +335,11 @@ impl Run {
                 stats.oldest_us = backlog.oldest_us;
             }),
             Err(error) => tracing::warn!(%error, "the backlog of audit events cannot be measured"),
+        }
+        // An operator may have let some out.
+        match self.ledger.quarantined() {
+            Ok(quarantined) => self.meter.change(|stats| stats.quarantined = quarantined),
+            Err(error) => tracing::warn!(%error, "the audit events in quarantine cannot be counted"),
         }
     }
 }

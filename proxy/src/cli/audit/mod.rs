@@ -39,7 +39,7 @@ enum Command {
     Key(key::Key),
     /// Make the tables in ClickHouse, or bring them to the version of this gateway
     Migrate(migrate::Migrate),
-    /// Print the events that ClickHouse would not take, each with the reason
+    /// Print the events that ClickHouse would not take, each with the reason, or offer them to it again
     Quarantine(quarantine::Quarantine),
 }
 
@@ -53,7 +53,7 @@ impl Audit {
             Command::Fingerprint(command) => command.run()?,
             Command::Key(command) => command.run()?,
             Command::Migrate(command) => command.run()?,
-            Command::Quarantine(command) => command.run()?,
+            Command::Quarantine(command) => return command.run(),
         }
         Ok(ExitCode::SUCCESS)
     }
