@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use harness::{ClickHouse, eventually, resident_bytes, within};
-use portcullis_audit::ship::{Fate, Layout, Retried, ShipError, ShipOptions, ShipStats, Shipper, migrate, quarantine, retry_quarantine};
-use portcullis_audit::{Decision, Direction, Event, FindingRecord, Kind, Reader, Retention, Severity, Store, StoreOptions};
+use portcullis_audit::ship::{
+    Fate, Layout, Retried, ShipError, ShipOptions, ShipStats, Shipper, migrate, quarantine, retry_quarantine, sql,
+};
+use portcullis_audit::{
+    Decision, Direction, Event, FindingRecord, Guard, Kind, KnownAttack, Reader, Retention, Severity, Store, StoreOptions,
+};
 
 /// A store, and where it is to be delivered.
 struct Place {
@@ -110,6 +114,12 @@ fn event(request: &str) -> Event {
     }
 }
 
+/// The verdict of a guard model that found a known attack near.
+fn judged(version: &str) -> Guard {
+    let known = Some(KnownAttack { id: "acme-7".into(), similarity: 0.9 });
+    Guard::Scored { label: "injection".into(), score: 0.5, version: version.into(), known }
+}
+
 fn uuid() -> String {
     Event::new(Kind::Decision, "").event_id
 }
@@ -145,6 +155,7 @@ async fn events_arrive_once_with_all_their_fields() {
         failed_open: vec!["guard".into()],
         findings: vec![finding.clone(), FindingRecord { rule: "IBAN_CODE".into(), count: 1, ..finding }],
         redacted_prompt: Some("my card is <CREDIT_CARD>".into()),
+        guard: Some(judged("small-2")),
         ..event("fields")
     };
     given.latencies_us.total = Some(1234);
@@ -155,7 +166,7 @@ async fn events_arrive_once_with_all_their_fields() {
     let row = server
         .query(&format!(
             "SELECT tenant, toUnixTimestamp64Micro(ts), kind, decision, severity, status, tokens_in, tokens_out, failed_open, findings.rule, \
-             findings.count, total_us, sealed_prompt, hex(chain_hash) FROM portcullis.events_read WHERE request_id = '{}'",
+             findings.count, total_us, guard_state, guard_label, guard_score, guard_version, known_attack, sealed_prompt, hex(chain_hash) FROM portcullis.events_read WHERE request_id = '{}'",
             given.request_id
         ))
         .await;
@@ -167,7 +178,7 @@ async fn events_arrive_once_with_all_their_fields() {
     assert_eq!(
         row,
         format!(
-            "acme\t{}\tdecision\tblock\thigh\t403\t0\t\\N\t['guard']\t['CREDIT_CARD','IBAN_CODE']\t[3,1]\t1234\t{sealed}\t{link}",
+            "acme\t{}\tdecision\tblock\thigh\t403\t0\t\\N\t['guard']\t['CREDIT_CARD','IBAN_CODE']\t[3,1]\t1234\tscored\tinjection\t0.5\tsmall-2\tacme-7\t{sealed}\t{link}",
             given.time_us
         )
     );
@@ -442,6 +453,40 @@ async fn d6_tables_that_are_missing_or_old_wait_for_their_migration() {
     place.record(5);
     let shipper = place.ship();
     place.delivered(&server, &shipper).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_tables_of_version_2_are_told_and_brought_forward_with_the_rows_they_have() {
+    let server = ClickHouse::start().await;
+    let all = sql(&Layout::new("portcullis")).expect("the statements");
+    let (second, _) = all.split_once("(3, '0003_guard')").expect("a third version");
+    let (second, _) = second.rsplit_once("VALUES (2, '0002_hourly')").expect("a second version");
+    for statement in format!("{second}VALUES (2, '0002_hourly')").split(";\n") {
+        server.query(statement).await;
+    }
+    // What an older gateway delivered: it knew neither column.
+    let body =
+        r#"{"guard":{"state":"scored","label":"injection","score":0.5,"version":"small-1","known":{"id":"acme-3","similarity":0.9}}}"#;
+    let row = format!(
+        "INSERT INTO portcullis.events (tenant, ts, event_id, store_id, kind, body) SELECT 'old', now(), generateUUIDv4(), 's', 'decision', '{body}'"
+    );
+    server.query(&row).await;
+
+    let place = Place::without_tables(&server.url(), 5);
+    place.put(Event { guard: Some(judged("small-2")), ..event("new") });
+    place.settle();
+    let shipper = place.ship();
+    let message = degraded(&shipper, "schema_old").await;
+    assert!(message.contains("have version 2") && message.contains("portcullis audit migrate"), "{message}");
+    place.migrate().await;
+    eventually("all to be delivered", || (shipper.stats().delivered_seq >= 8).then_some(())).await;
+    let columns = "SELECT guard_version, known_attack, count() FROM portcullis.events_read GROUP BY ALL ORDER BY ALL";
+    assert_eq!(server.query(columns).await, "\t\t7\nsmall-1\tacme-3\t1\nsmall-2\tacme-7\t1");
+    // An older gateway goes on with the newer tables, by the same statement.
+    server.query(&row.replace("acme-3", "acme-4")).await;
+    assert_eq!(server.query("SELECT count() FROM portcullis.events_read WHERE known_attack = 'acme-4'").await, "1");
+    let codec = "SELECT compression_codec FROM system.columns WHERE database = 'portcullis' AND table = 'events' AND name = 'body'";
+    assert_eq!(server.query(codec).await, "CODEC(ZSTD(1))");
 }
 
 #[tokio::test(flavor = "multi_thread")]

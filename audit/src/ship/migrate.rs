@@ -12,8 +12,11 @@ use super::{ShipOptions, table};
 /// What runs before all others.
 const FOUNDATION: &str = include_str!("../../clickhouse/0000_migrations.sql");
 /// The migrations in order, the first with number 1. Never edited once released, only added to.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_events", include_str!("../../clickhouse/0001_events.sql")), ("0002_hourly", include_str!("../../clickhouse/0002_hourly.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_events", include_str!("../../clickhouse/0001_events.sql")),
+    ("0002_hourly", include_str!("../../clickhouse/0002_hourly.sql")),
+    ("0003_guard", include_str!("../../clickhouse/0003_guard.sql")),
+];
 /// The version this program needs.
 const VERSION: u32 = MIGRATIONS.len() as u32;
 /// How a statement begins that is for clusters only.
@@ -184,6 +187,9 @@ mod tests {
             "ENGINE = ReplacingMergeTree\nPARTITION BY toYYYYMM(ts)\nORDER BY (tenant, ts, event_id)\nTTL toDateTime(ts) + toIntervalDay(365)",
             "non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1",
             "VALUES (2, '0002_hourly')",
+            "ALTER TABLE `audit`.events\n    ADD COLUMN IF NOT EXISTS guard_version LowCardinality(String)",
+            "MODIFY COLUMN body CODEC(ZSTD(1))",
+            "VALUES (3, '0003_guard')",
         ] {
             assert!(sql.contains(part), "{part} is not in {sql}");
         }
@@ -198,6 +204,9 @@ mod tests {
             "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/{table}', '{replica}')",
             "ENGINE = Distributed(`main`, `audit`, events_local, cityHash64(event_id))",
             "replicated_deduplication_window = 10000",
+            "ALTER TABLE `audit`.events_local ON CLUSTER `main`\n    ADD COLUMN IF NOT EXISTS guard_version",
+            "ALTER TABLE `audit`.events ON CLUSTER `main`\n    ADD COLUMN IF NOT EXISTS guard_version",
+            "CREATE OR REPLACE VIEW `audit`.events_read ON CLUSTER `main` AS",
         ] {
             assert!(sql.contains(part), "{part} is not in {sql}");
         }

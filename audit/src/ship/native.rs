@@ -186,7 +186,7 @@ mod tests {
         let mut block = Block::new();
         block.push(&EventRow::of("s", &seen).unwrap());
         let first = block.take();
-        assert_eq!((block.rows(), first[..2].to_vec()), (0, vec![60, 1]));
+        assert_eq!((block.rows(), first[..2].to_vec()), (0, vec![COLUMNS.len() as u8, 1]));
         block.push(&EventRow::of("s", &seen).unwrap());
         assert_eq!(block.take(), first);
     }

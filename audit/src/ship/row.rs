@@ -1,5 +1,5 @@
 //! An event as a row of ClickHouse's table `events`: which columns are sent, and what stands in each. The table itself stands in
-//! `audit/clickhouse/0001_events.sql`.
+//! `audit/clickhouse/0001_events.sql` and those after it.
 
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ const COUNT: &str = "Nullable(UInt64)";
 pub(crate) struct Column(pub &'static str, pub &'static str, pub for<'a> fn(&'a EventRow<'a>) -> Value<'a>);
 
 /// The columns in the order in which they are sent, with their types and values. Where the table has `LowCardinality`, the server makes it.
-pub(crate) const COLUMNS: [Column; 60] = [
+pub(crate) const COLUMNS: [Column; 62] = [
     Column("tenant", STRING, |row| Value::Text(&row.event().tenant)),
     Column("ts", "DateTime64(6, 'UTC')", |row| Value::I64(row_time(row.event()))),
     Column("event_id", "UUID", |row| Value::Uuid(row.event_id)),
@@ -71,10 +71,12 @@ pub(crate) const COLUMNS: [Column; 60] = [
     Column("findings.direction", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| finding.direction.as_str())),
     Column("findings.action", STRINGS, |row| Value::OfFindings(&row.event().findings, |finding| finding.action.as_str())),
     Column("findings.count", "Array(UInt32)", |row| Value::Counts(&row.event().findings)),
-    Column("guard_state", STRING, |row| Value::Text(guard(row.event()).0)),
-    Column("guard_label", STRING, |row| Value::Text(guard(row.event()).1)),
-    Column("guard_reason", STRING, |row| Value::Text(guard(row.event()).2)),
-    Column("guard_score", "Nullable(Float32)", |row| Value::MaybeF32(guard(row.event()).3)),
+    Column("guard_state", STRING, |row| Value::Text(guard(row.event()).state)),
+    Column("guard_label", STRING, |row| Value::Text(guard(row.event()).label)),
+    Column("guard_reason", STRING, |row| Value::Text(guard(row.event()).reason)),
+    Column("guard_score", "Nullable(Float32)", |row| Value::MaybeF32(guard(row.event()).score)),
+    Column("guard_version", STRING, |row| Value::Text(guard(row.event()).version)),
+    Column("known_attack", STRING, |row| Value::Text(guard(row.event()).known)),
     Column("policy", STRING, |row| Value::Text(&row.event().policy)),
     Column("policy_version", STRING, |row| Value::Text(&row.event().policy_version)),
     Column("mode", STRING, |row| Value::Text(row.event().mode.map_or("", |word| word.as_str()))),
@@ -106,12 +108,30 @@ pub(crate) const COLUMNS: [Column; 60] = [
     Column("body", STRING, |row| Value::Text(row.seen.body)),
 ];
 
-/// State, label, reason and score.
-fn guard(event: &Event) -> (&str, &str, &str, Option<f32>) {
+/// What the columns of the guard model hold; empty where it does not apply.
+#[derive(Default)]
+struct Judged<'a> {
+    state: &'static str,
+    label: &'a str,
+    reason: &'a str,
+    score: Option<f32>,
+    version: &'a str,
+    /// The known attack's id.
+    known: &'a str,
+}
+
+fn guard(event: &Event) -> Judged<'_> {
     match &event.guard {
-        None => ("", "", "", None),
-        Some(Guard::Skipped) => ("skipped", "", "", None),
-        Some(Guard::Unavailable { reason }) => ("unavailable", "", reason, None),
-        Some(Guard::Scored { label, score, .. }) => ("scored", label, "", Some(*score)),
+        None => Judged::default(),
+        Some(Guard::Skipped) => Judged { state: "skipped", ..Judged::default() },
+        Some(Guard::Unavailable { reason }) => Judged { state: "unavailable", reason, ..Judged::default() },
+        Some(Guard::Scored { label, score, version, known }) => Judged {
+            state: "scored",
+            label,
+            score: Some(*score),
+            version,
+            known: known.as_ref().map_or("", |known| &known.id),
+            ..Judged::default()
+        },
     }
 }

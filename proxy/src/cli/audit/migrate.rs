@@ -26,7 +26,7 @@ pub(super) struct Migrate {
     /// Days that hourly sums are kept; set when the tables are made
     #[arg(long, value_name = "DAYS", default_value_t = 1826)]
     keep_hourly_days: u32,
-    /// A user who may create databases, tables and views
+    /// A user who may create databases, and create, alter and replace tables and views
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
     /// The environment variable with the user's password
