@@ -56,9 +56,9 @@ impl NotDurable {
     }
 }
 
-/// Waits for a commit, not for ever.
-async fn settled(commit: Commit) -> Result<Receipt, NotDurable> {
-    timeout(DURABLE_WAIT_MAX, commit).await.map_err(|_| NotDurable::Late)?.map_err(NotDurable::Failed)
+/// Waits for a commit, at most `wait`.
+async fn settled(commit: Commit, wait: Duration) -> Result<Receipt, NotDurable> {
+    timeout(wait, commit).await.map_err(|_| NotDurable::Late)?.map_err(NotDurable::Failed)
 }
 
 /// Waits until a decision is durable. True when it is; false when it is not and the request is served all the same.
@@ -66,7 +66,7 @@ async fn settled(commit: Commit) -> Result<Receipt, NotDurable> {
 /// # Errors
 /// When it is not, and the request is to be refused.
 pub async fn durable_or_counted(gate: &Gate, commit: Commit) -> Result<bool, NotDurable> {
-    match settled(commit).await {
+    match settled(commit, DURABLE_WAIT_MAX).await {
         Ok(_) => {
             tell(gate).await;
             Ok(true)
@@ -96,7 +96,7 @@ pub async fn tell(gate: &Gate) {
     OUTCOME.clone_into(&mut event.outcome);
     event.failed_open.push(CONTROL.to_owned());
     event.unrecorded = Some(count);
-    if settled(gate.store.record(event)).await.is_err() {
+    if settled(gate.store.record(event), DURABLE_WAIT_MAX).await.is_err() {
         gate.unrecorded.0.fetch_add(count, Relaxed);
     }
 }
@@ -104,4 +104,49 @@ pub async fn tell(gate: &Gate) {
 /// Marks an event of a request whose decision is not on record.
 pub fn mark(event: &mut Event) {
     event.failed_open.push(CONTROL.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_audit::{Decision, Reader, Store, StoreOptions};
+
+    use super::*;
+
+    fn decision(id: &str) -> Event {
+        Event { decision: Some(Decision::Block), ..Event::new(Kind::Decision, id) }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_says_nothing_is_waited_for_so_long_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.db");
+        let store = Store::open(&path, StoreOptions::default()).unwrap();
+        settled(store.record(decision("a")), DURABLE_WAIT_MAX).await.unwrap();
+
+        // As a disk that hangs: the file is held, so the writer waits.
+        let held = rusqlite::Connection::open(&path).unwrap();
+        held.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let late = settled(store.record(decision("b")), Duration::ZERO).await.unwrap_err();
+        assert_eq!((late.class(), late.may_be_served()), ("late", true));
+        assert_eq!(Reader::open(&path).unwrap().count().unwrap(), 1);
+
+        // Given up is the wait, not the event.
+        drop(held);
+        settled(store.record(decision("c")), DURABLE_WAIT_MAX).await.unwrap();
+        let ids: Vec<String> =
+            Reader::open(&path).unwrap().events_after(0, 9).unwrap().into_iter().map(|stored| stored.event.request_id).collect();
+        assert_eq!(ids, ["a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn what_the_store_says_itself_is_not_called_late() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("audit.db"), StoreOptions::default()).unwrap();
+        settled(store.record(decision("a")), DURABLE_WAIT_MAX).await.unwrap();
+        let conflict = settled(store.record(decision("a")), DURABLE_WAIT_MAX).await.unwrap_err();
+        assert!(!conflict.may_be_served(), "{conflict:?}");
+        store.clone().close().unwrap();
+        let closed = settled(store.record(decision("b")), Duration::ZERO).await.unwrap_err();
+        assert!(closed.may_be_served() && closed.class() != "late", "{closed:?}");
+    }
 }
