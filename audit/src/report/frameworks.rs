@@ -89,7 +89,7 @@ const FRAMEWORKS: &[Framework] = &[
     Framework {
         id: "mitre_atlas",
         title: "MITRE ATLAS",
-        source: "https://atlas.mitre.org/techniques (ATLAS 5.6.0, https://github.com/mitre-atlas/atlas-data)",
+        source: "https://atlas.mitre.org/techniques (ATLAS 2026.04, data 5.6.0, https://github.com/mitre-atlas/atlas-data)",
         controls: &[
             tag("AML.T0051.000", "LLM Prompt Injection: Direct", "ATLAS-AML.T0051.000"),
             tag("AML.T0051.001", "LLM Prompt Injection: Indirect", "ATLAS-AML.T0051.001"),
@@ -124,9 +124,9 @@ const FRAMEWORKS: &[Framework] = &[
         source: "PCI DSS v4.0.1 (June 2024), https://www.pcisecuritystandards.org/document_library/",
         controls: &[
             tag("3.3", "Sensitive authentication data is not stored after authorization", "PCI-DSS-3.3"),
-            tag("3.4", "Displays of full account numbers are restricted", "PCI-DSS-3.4"),
-            record("10.2.1.4", "Invalid access attempts are logged", Evidence::AuthFailures),
-            record("10.3", "Logs are protected from change: events whose chain was checked", Evidence::Chain),
+            tag("3.4", "Access to displays of full account numbers and ability to copy them are restricted", "PCI-DSS-3.4"),
+            record("10.2.1.4", "All invalid logical access attempts are logged", Evidence::AuthFailures),
+            record("10.3", "Audit logs are protected from unauthorized modifications: events whose chain was checked", Evidence::Chain),
         ],
     },
     Framework {
@@ -134,7 +134,7 @@ const FRAMEWORKS: &[Framework] = &[
         title: "HIPAA",
         source: "45 CFR Part 164, https://www.ecfr.gov/current/title-45/part-164",
         controls: &[
-            tag("164.514", "Identifiers to remove for de-identification", "HIPAA-164.514"),
+            tag("164.514(b)(2)(i)", "Identifiers to remove for de-identification", "HIPAA-164.514"),
             record("164.312(b)", "Audit controls: events on record", Evidence::Events),
             record("164.312(c)(1)", "Integrity: events whose chain was checked", Evidence::Chain),
         ],
@@ -152,10 +152,10 @@ const FRAMEWORKS: &[Framework] = &[
     Framework {
         id: "eu_ai_act_12",
         title: "EU AI Act, Article 12 (record-keeping)",
-        source: "Regulation (EU) 2024/1689, Article 12, https://eur-lex.europa.eu/eli/reg/2024/1689/oj",
+        source: "Regulation (EU) 2024/1689, Article 12, for high-risk AI systems, as amended by Regulation (EU) 2026/1744, https://eur-lex.europa.eu/eli/reg/2024/1689/oj",
         controls: &[
             record("Art. 12(1)", "Events are recorded automatically", Evidence::Events),
-            record("Art. 12(2)(a)", "Situations that may present a risk: high-risk requests and answers", Evidence::HighRisk),
+            record("Art. 12(2)(a)", "Situations that may result in a risk: high-risk requests and answers", Evidence::HighRisk),
             record("Art. 12(2)(b)", "Post-market monitoring: answers with outcome, latencies, tokens", Evidence::Answers),
             record("Art. 12(2)(c)", "Monitoring of the operation: requests with the policy that decided", Evidence::Requests),
         ],

@@ -36,9 +36,12 @@ const TITLES: &[(&str, &str)] = &[
     ("Pseudonymisation: requests redacted or pseudonymised", "假名化：已脱敏或假名化的请求"),
     // PCI DSS
     ("Sensitive authentication data is not stored after authorization", "授权后不存储敏感验证数据"),
-    ("Displays of full account numbers are restricted", "限制完整账号的显示"),
-    ("Invalid access attempts are logged", "记录无效的访问尝试"),
-    ("Logs are protected from change: events whose chain was checked", "日志防篡改：已检查事件链的事件"),
+    ("Access to displays of full account numbers and ability to copy them are restricted", "限制查看与复制完整账号"),
+    ("All invalid logical access attempts are logged", "记录所有无效的逻辑访问尝试"),
+    (
+        "Audit logs are protected from unauthorized modifications: events whose chain was checked",
+        "审计日志防止未经授权的修改：已检查事件链的事件",
+    ),
     // HIPAA
     ("Identifiers to remove for de-identification", "去标识化须移除的标识符"),
     ("Audit controls: events on record", "审计控制：记录的事件"),
@@ -49,7 +52,7 @@ const TITLES: &[(&str, &str)] = &[
     ("De-identification 去标识化: requests redacted or pseudonymised", "去标识化：已脱敏或假名化的请求"),
     // EU AI Act, Article 12
     ("Events are recorded automatically", "自动记录事件"),
-    ("Situations that may present a risk: high-risk requests and answers", "可能带来风险的情形：高风险请求与回答"),
+    ("Situations that may result in a risk: high-risk requests and answers", "可能导致风险的情形：高风险请求与回答"),
     ("Post-market monitoring: answers with outcome, latencies, tokens", "上市后监测：带结果、延迟与 token 用量的回答"),
     ("Monitoring of the operation: requests with the policy that decided", "运行监测：带处置策略的请求"),
 ];
