@@ -29,7 +29,7 @@ impl ContextWords {
     pub(crate) fn found(&self, before: &str, is_folded: bool) -> bool {
         let words = if is_folded { &self.folded } else { &self.plain };
         // A row of numbers asks this at each of them.
-        if self.has_letters && !before.bytes().any(is_letter) {
+        if self.has_letters && !before.bytes().fold(false, |any, byte| any | is_letter(byte)) {
             return false;
         }
         let before = read(before);

@@ -223,6 +223,7 @@ mod tests {
             "A table | a | b | c |\n|---|---|---|\n- one\n- two",
             "我们明天开会，请带上电脑。",
             "U.S.A. and e.g. i.e. etc...",
+            "1 0 0 1 1 0 1 0, or 3 1 4 1 5",
         ] {
             let forms: Vec<String> = disguised(text).into_iter().map(|form| form.text).collect();
             assert!(forms.is_empty(), "{text} reads as {forms:?}");

@@ -76,7 +76,8 @@ fn is_letter(c: char) -> bool {
 
 /// Writes a run of single letters as words.
 fn take(text: &str, run: &[(Range<usize>, char)], changes: &mut Changes, budget: &mut usize) {
-    if run.len() < LETTERS_MIN {
+    // A row of digits is a row of digits, whatever some of them might stand for among letters.
+    if run.len() < LETTERS_MIN || !run.iter().any(|(_, c)| c.is_alphabetic()) {
         return;
     }
     let between: Vec<&str> = run.windows(2).map(|two| &text[two[0].0.end..two[1].0.start]).collect();
