@@ -19,6 +19,7 @@ mod known;
 mod linear;
 pub mod manifest;
 mod math;
+pub mod memory;
 mod model;
 mod network;
 mod ops;

@@ -39,11 +39,12 @@ pub fn roc(attacks: &[f64], benign: &[f64], points: usize) -> Vec<(f64, f64)> {
     };
     let (attacks, benign) = (falling(attacks), falling(benign));
     let from = |sorted: &[f64], threshold: f64| sorted.partition_point(|score| *score >= threshold) as f64 / sorted.len() as f64;
-    let mut curve = vec![(0.0, from(&attacks, benign.first().map_or(0.0, |most| most.next_up())))];
+    let mut curve = vec![(0.0, 0.0)];
     for point in 0..=points {
         let rate = 1e-4f64.powf(1.0 - point as f64 / points as f64);
-        let at = ((benign.len() as f64 * rate).floor() as usize).checked_sub(1).and_then(|at| benign.get(at));
-        let threshold = at.copied().unwrap_or(f64::INFINITY);
+        // As `threshold` has it: just above the first benign text too many.
+        let allowed = (benign.len() as f64 * rate).floor() as usize;
+        let threshold = benign.get(allowed).map_or(f64::NEG_INFINITY, |first_too_many| first_too_many.next_up());
         curve.push((from(&benign, threshold), from(&attacks, threshold)));
     }
     curve.push((1.0, 1.0));
@@ -128,9 +129,22 @@ mod tests {
     fn the_curve_goes_from_corner_to_corner() {
         let curve = roc(&[0.9, 0.7, 0.3], &[0.8, 0.2], 100);
         let third = 1.0 / 3.0;
-        assert_eq!(curve, [(0.0, 0.0), (0.0, third), (0.5, third), (1.0, 1.0)]);
-        assert_eq!(roc(&[], &[], 10), [(1.0, 1.0)], "no rows, no NaN");
+        assert_eq!(curve, [(0.0, 0.0), (0.0, third), (0.5, 1.0), (1.0, 1.0)]);
+        assert_eq!(roc(&[], &[], 10), [(0.0, 0.0), (1.0, 1.0)], "no rows, no NaN");
         assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1));
+    }
+
+    #[test]
+    fn the_curve_shows_what_a_threshold_gives() {
+        // 150 benign texts: one false alarm is allowed at 1 %, and three scores tie where it would end.
+        let benign: Vec<f64> = (0..150).map(|n| if n < 4 { 0.8 - f64::from(n.max(1)) / 100.0 } else { 0.3 }).collect();
+        let attacks: Vec<f64> = (0..100).map(|n| f64::from(n) / 100.0).collect();
+        let curve = roc(&attacks, &benign, 100);
+        for rate in [0.001, 0.01, 0.05] {
+            let threshold = threshold(&benign, rate);
+            let point = (share(&benign, threshold), share(&attacks, threshold));
+            assert!(point.0 <= rate && curve.contains(&point), "{rate}: {point:?}");
+        }
     }
 
     #[test]

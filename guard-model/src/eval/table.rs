@@ -97,10 +97,13 @@ pub fn ratio(figure: f64) -> String {
     if figure.is_finite() { format!("{figure:.3}") } else { "-".into() }
 }
 
-/// A share as percents; a dash where there is none.
+/// A share as percents, one that is more than none never as 0; a dash where there is none.
 pub fn percent(share: f64) -> String {
     if !share.is_finite() {
         return "-".into();
+    }
+    if share > 0.0 && share < 0.001 {
+        return "<0.1 %".into();
     }
     let number = format!("{:.1}", share * 100.0);
     format!("{} %", number.strip_suffix(".0").unwrap_or(&number))
@@ -125,7 +128,10 @@ mod tests {
 
     #[test]
     fn shares_and_names_are_shown_as_people_read_them() {
-        assert_eq!([0.0, 0.001, 0.0125, 1.0, f64::NAN].map(percent), ["0 %", "0.1 %", "1.2 %", "100 %", "-"]);
+        assert_eq!(
+            [0.0, 1e-5, 0.0009, 0.001, 0.0125, 1.0, f64::NAN].map(percent),
+            ["0 %", "<0.1 %", "<0.1 %", "0.1 %", "1.2 %", "100 %", "-"]
+        );
         assert_eq!(cell("a|b\u{1b}[0m"), "a?b?[0m");
     }
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: a run that was interrupted goes on at its last evaluation, with the same steps as if nothing had happened.
 //!
 //! A folder holds `run.json`, what the run works on; `best.safetensors`, the tensors that did best on the rows held out; and `state.safetensors`: the
-//! parameters, their moments and `mark`, `[step, auc, worse, seconds]` in f64. The state is written last and renamed, so that it is
+//! parameters, their moments and `mark`, `[step, auc, worse, seconds, bytes]` in f64. The state is written last and renamed, so that it is
 //! whole or the one before it. A best that is newer than the state is found again by the same steps.
 
 use std::{collections::HashMap, path::Path};
@@ -12,7 +12,7 @@ use super::adamw::AdamW;
 use crate::{error::ModelError, weights::Weights};
 
 /// The tensor that says how far a run is.
-const MARK: &str = "mark";
+pub(super) const MARK: &str = "mark";
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Mark {
     pub worse: usize,
     /// Seconds that the steps took.
     pub seconds: f64,
+    /// The most memory that a process of the run held, in bytes; 0: not known.
+    pub bytes: u64,
 }
 
 /// What a run keeps beside the tensors in training.
@@ -80,9 +82,9 @@ impl Saved {
             best.save(&fresh, false)?;
             put(&fresh, "best.safetensors")?;
         }
-        let Mark { step, auc, worse, seconds } = self.mark;
+        let Mark { step, auc, worse, seconds, bytes } = self.mark;
         let mut tensors: HashMap<String, Tensor> = optimiser.state();
-        tensors.insert(MARK.into(), Tensor::from_vec(vec![step as f64, auc, worse as f64, seconds], 4, &Device::Cpu)?);
+        tensors.insert(MARK.into(), Tensor::from_vec(vec![step as f64, auc, worse as f64, seconds, bytes as f64], 5, &Device::Cpu)?);
         candle_core::safetensors::save(&tensors, &fresh)?;
         put(&fresh, "state.safetensors")
     }
@@ -94,8 +96,12 @@ impl Mark {
             Some(mark) => mark.to_vec1::<f64>()?,
             None => Vec::new(),
         };
-        let [step, auc, worse, seconds] = numbers[..] else { candle_core::bail!("the checkpoint does not say how far it is") };
-        Ok(Self { step: step as usize, auc, worse: worse as usize, seconds })
+        // A checkpoint of an older program has no bytes.
+        let [step, auc, worse, seconds, ref rest @ ..] = numbers[..] else {
+            candle_core::bail!("the checkpoint does not say how far it is")
+        };
+        let bytes = rest.first().map_or(0, |bytes| *bytes as u64);
+        Ok(Self { step: step as usize, auc, worse: worse as usize, seconds, bytes })
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
         let at = Some(dir.path());
         let mut saved = Saved::open(at, "one", &mut optimiser()).unwrap();
         assert_eq!((saved.mark, saved.judged), (Mark::default(), None));
-        saved.mark = Mark { step: 70, auc: 0.75, worse: 2, seconds: 1.5 };
+        saved.mark = Mark { step: 70, auc: 0.75, worse: 2, seconds: 1.5, bytes: 3 << 30 };
         saved.write(dir.path(), &optimiser()).unwrap();
         let found = Saved::open(at, "one", &mut optimiser()).unwrap();
         assert_eq!((found.mark, found.best.is_none()), (saved.mark, true));

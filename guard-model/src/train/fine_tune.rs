@@ -16,6 +16,7 @@ use crate::{
     eval::{self, metrics, scorer::softmax},
     folder::{Contents, Folder, write_config},
     manifest::{FILES, Manifest},
+    memory,
 };
 
 /// Where checkpoints are kept inside the folder that a run writes.
@@ -56,7 +57,7 @@ pub struct Outcome {
     pub steps: usize,
     /// Seconds that the steps and evaluations took.
     pub seconds: f64,
-    /// The most memory that the process held at once, in bytes; none where the system does not say.
+    /// The most memory that a process of the run held at once, in bytes; none where the system does not say.
     pub memory_bytes_max: Option<u64>,
     /// Logits are divided by it.
     pub temperature: f64,
@@ -113,7 +114,7 @@ impl Order {
             total: done.total,
             steps: done.steps,
             seconds: done.seconds,
-            memory_bytes_max: memory_bytes_max(),
+            memory_bytes_max: memory::most_bytes().map(|bytes| bytes.max(done.bytes)),
             temperature: config.guard.temperature,
             held,
         })
@@ -150,13 +151,6 @@ impl Held {
             calibration_error: metrics::calibration(&scores).1,
         }
     }
-}
-
-/// The most memory that this process has held at once (`VmHWM` of Linux), in bytes.
-fn memory_bytes_max() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
 #[cfg(test)]

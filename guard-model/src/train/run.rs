@@ -18,6 +18,7 @@ use crate::{
     encoder::{Batch, Encoder},
     error::ModelError,
     eval::{self, metrics},
+    memory,
     network::Window,
     tokenize::Tokenizer,
     weights::Weights,
@@ -109,6 +110,8 @@ pub struct Trained {
     pub steps: usize,
     /// Wall time of the run in seconds, that before an interruption included up to its last checkpoint.
     pub seconds: f64,
+    /// The most memory that a process of the run held up to its last checkpoint, in bytes; 0: not known.
+    pub bytes: u64,
 }
 
 /// What a run works on.
@@ -189,7 +192,8 @@ pub fn run(material: &Material<'_>, settings: &Settings, device: &Device, tell: 
         state.judge(&mut saved, tell)?;
     }
     let weights = merged(saved.best.as_ref().unwrap_or(&state.weights))?;
-    Ok(Trained { weights, trained, total, steps: saved.mark.step, seconds: before + began.elapsed().as_secs_f64() })
+    let seconds = before + began.elapsed().as_secs_f64();
+    Ok(Trained { weights, trained, total, steps: saved.mark.step, seconds, bytes: saved.mark.bytes })
 }
 
 struct Run<'a> {
@@ -218,6 +222,7 @@ impl Run<'_> {
             }
         }
         saved.judged = Some(saved.mark.step);
+        saved.mark.bytes = saved.mark.bytes.max(memory::most_bytes().unwrap_or(0));
         match &self.material.checkpoint {
             Some(dir) => saved.write(dir, &self.optimiser),
             None => Ok(()),
@@ -307,7 +312,7 @@ fn copied(weights: &Weights) -> Result<Weights, ModelError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::toy;
+    use crate::{toy, train::checkpoint::MARK};
 
     fn settings(method: Method) -> Settings {
         // Few tensors of a random network learn slowly at the rates that suit a trained one.
@@ -359,7 +364,14 @@ mod tests {
                     assert!(!matches!(progress, Progress::Step { step: 10, .. }), "a machine that goes away");
                 })
             });
-            assert!(stop.is_err() && place.join("state.safetensors").exists());
+            assert!(stop.is_err());
+            let state = place.join("state.safetensors");
+            let mut tensors = candle_core::safetensors::load(&state, &Device::Cpu).unwrap();
+            let mut mark = tensors[MARK].to_vec1::<f64>().unwrap();
+            assert!(mark[4] > 1e6, "the memory of the process that stopped is there: {mark:?}");
+            mark[4] = 9e12;
+            tensors.insert(MARK.to_owned(), Tensor::from_vec(mark, 5, &Device::Cpu).unwrap());
+            candle_core::safetensors::save(&tensors, &state).unwrap();
             let mut first = None;
             let resumed = trained(&settings, &held, Some(place), &mut |progress| {
                 if let Progress::Step { step, .. } = progress {
@@ -367,6 +379,7 @@ mod tests {
                 }
             });
             assert_eq!((first, resumed.steps), (Some(8), whole.steps));
+            assert_eq!(resumed.bytes, 9_000_000_000_000, "what another process held counts");
             assert_eq!(resumed.weights.names(), whole.weights.names());
             for name in whole.weights.names() {
                 let values = |run: &Trained| run.weights.stored(&name).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
