@@ -138,6 +138,39 @@ fn softmax(logits: [f32; 3]) -> Scores {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        eval::speed::{Samples, agreement},
+        toy,
+    };
+
+    /// A model at two places says the same of the same windows, and at each of them of a window alone and among others.
+    fn agree(here: Place, there: Place, apart_max: f32) {
+        let dir = tempfile::tempdir().unwrap();
+        toy::headed(dir.path());
+        let [here, there] = [here, there].map(|place| {
+            let model = Model::open(dir.path(), place).unwrap();
+            let tokenizer = model.tokenizer();
+            let (apart, scored) = agreement(&mut *model.into_network(), &mut Samples::new(&tokenizer).unwrap()).unwrap();
+            assert!(apart < 1e-3, "{place:?}: {apart}");
+            scored
+        });
+        for (here, there) in here.iter().zip(&there) {
+            assert_eq!(here.ids, there.ids);
+            assert!(here.scores.iter().zip(there.scores).all(|(a, b)| (a - b).abs() < apart_max), "{here:?} {there:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_score() {
+        agree(Place::Cpu(1), Place::Cpu(3), 1e-6);
+    }
+
+    /// With the feature the tests need a GPU.
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn a_gpu_says_what_the_cpu_says() {
+        agree(Place::Gpu(0), Place::Cpu(1), 1e-2);
+    }
 
     #[test]
     fn probabilities_add_up_and_a_nan_is_seen() {

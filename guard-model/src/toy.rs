@@ -10,6 +10,7 @@ use crate::{
     folder::Contents,
     train::{
         data::{Label, Row},
+        method::{Method, prepare},
         random::Random,
         vocabulary,
     },
@@ -102,4 +103,10 @@ pub fn rows(count: usize, seed: u64) -> Vec<Row> {
             }
         })
         .collect()
+}
+
+/// Writes the whole model with a head that nobody trained: what needs scores, and not good ones.
+pub fn headed(dir: &Path) {
+    let weights = prepare(&weights(), &config(), Method::Head, 1, &Device::Cpu).unwrap().weights;
+    Contents { config: &config(), tokenizer: &tokenizer(), weights: &weights, bytes: false }.write(dir).unwrap();
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use harness::{Ran, run};
+use harness::{Ran, TinyModel, run};
 use serde_json::{Map, Value, json};
 
 const WORDS: [&str; 14] =
@@ -245,4 +245,51 @@ async fn what_cannot_be_used_is_named_and_a_bad_line_does_not_stop_the_others() 
     assert!(bad.code == Some(1) && bad.stderr.contains("bad.jsonl:2"), "{bad:?}");
     let method = guard(at, "train --model first --data rows --out x --method magic", "").await;
     assert!(method.code == Some(2) && method.stderr.contains("full, lora, qlora"), "{method:?}");
+}
+
+#[tokio::test]
+async fn a_bench_measures_every_length_and_batch_and_writes_the_windows_it_compared() {
+    let (model, place) = (TinyModel::new("tiny-1", "wicked"), tempfile::tempdir().expect("a temporary folder"));
+    let order = format!("bench --model {} --seconds 0.01 --threads 1", model.path().display());
+    let ran = done(place.path(), &format!("{order} --batches 1,4 --json --windows windows.jsonl")).await;
+    let figures: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    let list = |name: &str| figures[name].as_array().cloned().unwrap_or_else(|| panic!("{name}: {figures}"));
+    // Its windows have 64 tokens at most.
+    assert_eq!(list("latency").iter().map(|one| one["tokens"].clone()).collect::<Vec<_>>(), [8, 32, 64]);
+    assert!(list("latency").iter().all(|one| one["p50_ms"].as_f64() <= one["p99_ms"].as_f64()), "{figures}");
+    let points: Vec<(u64, u64)> =
+        list("throughput").iter().map(|one| (one["batch"].as_u64().unwrap_or(0), one["tokens"].as_u64().unwrap_or(0))).collect();
+    assert_eq!(points, [(1, 35), (4, 35), (1, 64), (4, 64)]);
+    assert!(list("throughput").iter().all(|one| one["windows_per_s"].as_f64() > Some(0.0)), "{figures}");
+    assert!(figures["apart"].as_f64() < Some(1e-3) && figures["resident_bytes"].as_u64() > Some(1 << 20), "{figures}");
+    assert!(figures["half_load"]["p99_ms"].is_number() && figures["half_load"]["unavailable"] == 0, "{figures}");
+    let windows = std::fs::read_to_string(place.path().join("windows.jsonl")).expect("the windows");
+    let windows: Vec<Value> = windows.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    for window in &windows {
+        let sum: f64 = window["scores"].as_array().expect("a list").iter().filter_map(Value::as_f64).sum();
+        assert!((sum - 1.0).abs() < 1e-4 && window["ids"].as_array().is_some_and(|ids| !ids.is_empty()), "{window}");
+    }
+    assert_eq!(windows.len(), 64);
+
+    let shown = done(place.path(), &order).await.stdout;
+    for part in ["Model tiny-1+", "on cpu, 1 thread", "| tokens of one window ", "| windows at once ", "| requests/s, half of the most "] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    for (wrong, said) in [("--seconds 0", "--seconds"), ("--batches 0", "--batches"), ("--device gpu", "cuda:1")] {
+        let ran = guard(place.path(), &format!("{order} {wrong}"), "").await;
+        assert!(ran.code != Some(0) && ran.stderr.contains(said), "{wrong}: {ran:?}");
+    }
+}
+
+#[test]
+fn the_check_for_a_gpu_names_what_it_lacks() {
+    let script = harness::repository().join("guard-model/gpu-check.sh");
+    for rehearsal in [&["--rehearse"][..], &[]] {
+        let ran = std::process::Command::new("bash").arg(&script).args(rehearsal).args(["no-program", "no-model", "false"]).output();
+        let ran = ran.expect("bash runs");
+        let said = String::from_utf8_lossy(&ran.stderr);
+        for what in ["missing: the program: no-program", "missing: the model: no-model", "missing: PyTorch"] {
+            assert!(ran.status.code() == Some(2) && said.contains(what), "{what}: {said}");
+        }
+    }
 }

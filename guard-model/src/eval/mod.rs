@@ -1,10 +1,12 @@
-//! Evaluation: scores of rows, and the figures of them.
+//! Evaluation: scores of rows and the figures of them; what a network costs.
 
 pub mod card;
+pub mod load;
 pub mod metrics;
 pub mod plot;
 pub mod report;
 pub mod scorer;
+pub mod speed;
 pub mod table;
 
 use candle_core::{Device, Tensor};

@@ -30,6 +30,11 @@ impl Scorer {
         Ok(Self { name: model.version().to_owned(), tokenizer: model.tokenizer(), network: model.into_network() })
     }
 
+    /// Its name, its tokenizer and its network, for whoever runs windows by hand.
+    pub fn into_parts(self) -> (String, Arc<Tokenizer>, Box<dyn Network>) {
+        (self.name, self.tokenizer, self.network)
+    }
+
     /// The scores of each text's worst window, in the order of the texts. Tells how many windows of how many are done.
     ///
     /// # Errors
@@ -73,22 +78,15 @@ pub fn softmax(logits: [f64; 3]) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
-
     use super::*;
-    use crate::{
-        folder::Contents,
-        toy,
-        train::method::{Method, prepare},
-    };
+    use crate::toy;
 
     /// A model with a head that nobody trained.
     fn scorer() -> Scorer {
         let dir = tempfile::tempdir().unwrap();
         toy::folder(dir.path());
         assert!(Scorer::open(dir.path(), Place::Cpu(2)).err().unwrap().to_string().contains("not trained"));
-        let weights = prepare(&toy::weights(), &toy::config(), Method::Head, 1, &Device::Cpu).unwrap().weights;
-        Contents { config: &toy::config(), tokenizer: &toy::tokenizer(), weights: &weights, bytes: false }.write(dir.path()).unwrap();
+        toy::headed(dir.path());
         Scorer::open(dir.path(), Place::Cpu(2)).unwrap()
     }
 

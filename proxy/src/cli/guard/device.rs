@@ -14,8 +14,8 @@ pub(super) struct Device {
     /// The model folder
     #[arg(long, value_name = "DIR", default_value = "guard-model/weights/small")]
     pub model: PathBuf,
-    /// Where it runs: cpu, or cuda:0 (built with --features cuda)
-    #[arg(long, value_name = "cpu|cuda:N", default_value = "cpu", value_parser = place)]
+    /// Where it runs: cpu, or cuda (the first GPU), cuda:1 and so on (built with --features cuda)
+    #[arg(long, value_name = "cpu|cuda[:N]", default_value = "cpu", value_parser = place)]
     device: Place,
     /// Threads on the CPU [default: one for each core]
     #[arg(long, value_name = "N")]
@@ -25,18 +25,32 @@ pub(super) struct Device {
 fn place(word: &str) -> Result<Place, String> {
     match word.split_once(':') {
         None if word == "cpu" => Ok(Place::Cpu(0)),
-        Some(("cuda", number)) => number.parse().map(Place::Gpu).map_err(|_| "write cuda:0 for the first GPU".to_owned()),
-        _ => Err("it is cpu, cuda:0, cuda:1 and so on".to_owned()),
+        None if word == "cuda" => Ok(Place::Gpu(0)),
+        Some(("cuda", number)) => number.parse().map(Place::Gpu).map_err(|_| "write cuda, or cuda:1 for the second GPU".to_owned()),
+        _ => Err("it is cpu, cuda, cuda:1 and so on".to_owned()),
     }
 }
 
 impl Device {
     /// Opens the model there.
     pub(super) fn open(&self) -> Result<Scorer, ModelError> {
-        let place = match self.device {
-            Place::Cpu(_) => Place::Cpu(self.threads.unwrap_or_else(cores)),
+        Scorer::open(&self.model, self.place())
+    }
+
+    /// Where it runs, threads settled.
+    pub(super) fn place(&self) -> Place {
+        match self.device {
+            Place::Cpu(_) => Place::Cpu(self.threads.unwrap_or_else(cores).max(1)),
             gpu => gpu,
-        };
-        Scorer::open(&self.model, place)
+        }
+    }
+
+    /// The same, as people read it.
+    pub(super) fn words(&self) -> String {
+        match self.place() {
+            Place::Cpu(1) => "cpu, 1 thread".into(),
+            Place::Cpu(threads) => format!("cpu, {threads} threads"),
+            Place::Gpu(n) => format!("cuda:{n}"),
+        }
     }
 }

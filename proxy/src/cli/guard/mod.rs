@@ -2,6 +2,7 @@
 
 mod advise;
 mod bars;
+mod bench;
 mod compare;
 mod device;
 mod eval;
@@ -33,6 +34,8 @@ enum Command {
     Train(train::Train),
     /// Measure a model: AUC, recall and false positives by source, language and kind, with plots
     Eval(eval::Eval),
+    /// Measure what a model costs on this machine: latency, throughput, memory, and whether a score depends on its batch
+    Bench(bench::Bench),
     /// Train each method on the same rows, and show accuracy, AUC, parameters, memory and time side by side
     Compare(compare::Compare),
     /// Name the method that suits the rows at hand, and what is odd about them
@@ -53,6 +56,7 @@ impl Guard {
             Command::Score(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::Eval(command) => command.run(),
+            Command::Bench(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Advise(command) => command.run(),
             Command::Init(command) => command.run(),
