@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{Backend, Gateway, Key, Request, Script, Setup, canned};
-use portcullis_benches::{Kind, Load, drive, machine, text};
+use portcullis_benches::{Kind, Load, Requests, drive, machine, text};
 
 const PROMPT_BYTES: usize = 1024;
 const ROUNDS: u32 = 4;
@@ -51,24 +51,24 @@ async fn bench(round: Duration) {
         gateways.push(setup.start().await);
     }
     let prompt = text(Kind::Prose, PROMPT_BYTES);
-    let request: Arc<[u8]> = Request::chat(&key, &canned::chat(&prompt)).bytes().into();
+    let requests = Requests::one(Request::chat(&key, &canned::chat(&prompt)).bytes());
     println!("\n| connections | record | p50 ms | p99 ms | added p50 | added p99 | req/s | errors |\n|--:|---|--:|--:|--:|--:|--:|--:|");
     for connections in CONNECTIONS {
-        point(connections, &gateways, &request, round).await;
+        point(connections, &gateways, &requests, round).await;
     }
     println!("\nload at the end: {}", load());
 }
 
 /// One row for each gateway.
-async fn point(connections: usize, gateways: &[Gateway], request: &Arc<[u8]>, round: Duration) {
+async fn point(connections: usize, gateways: &[Gateway], requests: &Arc<Requests>, round: Duration) {
     let load = Load::Closed { connections };
     let mut measured = Vec::new();
     for gateway in gateways {
-        measured.push(drive(gateway.address(), Arc::clone(request), load, WARM_UP).await);
+        measured.push(drive(gateway.address(), requests, load, WARM_UP).await);
     }
     for (number, gateway) in (0..ROUNDS).flat_map(|number| gateways.iter().map(move |gateway| (number, gateway))) {
         let index = gateways.iter().position(|other| other.address() == gateway.address()).expect("one of them");
-        let more = drive(gateway.address(), Arc::clone(request), load, round).await;
+        let more = drive(gateway.address(), requests, load, round).await;
         let Some(all) = measured.get_mut(index) else { continue };
         if number == 0 {
             // What was measured so far was the warm-up.

@@ -11,6 +11,8 @@ pub enum Kind {
     Chinese,
 }
 
+/// Where the numbers begin.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 /// One sentence in so many carries a number, an address or a date that rules look at.
 const RARE: usize = 40;
 
@@ -114,7 +116,16 @@ const CHINESE_RARITIES: &[&str] = &[
 
 /// A text of at least `bytes_min` bytes and at most one sentence more.
 pub fn text(kind: Kind, bytes_min: usize) -> String {
-    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    made(&mut Numbers(SEED), kind, bytes_min)
+}
+
+/// Texts of that size, no two alike.
+pub fn texts(kind: Kind, bytes_min: usize, count: usize) -> Vec<String> {
+    let mut numbers = Numbers(SEED);
+    (0..count).map(|_| made(&mut numbers, kind, bytes_min)).collect()
+}
+
+fn made(numbers: &mut Numbers, kind: Kind, bytes_min: usize) -> String {
     let mut text = String::with_capacity(bytes_min + 256);
     while text.len() < bytes_min {
         let rare = numbers.below(RARE) == 0;
@@ -168,5 +179,11 @@ mod tests {
                 assert_eq!(made, text(kind, size));
             }
         }
+    }
+    #[test]
+    fn texts_are_no_two_alike() {
+        let made = texts(Kind::Prose, 1024, 1000);
+        assert_eq!(made[0], text(Kind::Prose, 1024));
+        assert_eq!(made.iter().collect::<std::collections::HashSet<_>>().len(), 1000);
     }
 }

@@ -10,7 +10,7 @@ mod report;
 
 pub use clock::Clock;
 pub use connection::Connection;
-pub use corpus::{Kind, text};
-pub use load::{Load, Measured, drive};
+pub use corpus::{Kind, text, texts};
+pub use load::{Load, Measured, Requests, drive};
 pub use patterns::{packs_of, patterns_of};
 pub use report::{Row, machine, stages, table};

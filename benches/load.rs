@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -38,6 +39,30 @@ pub enum Load {
     },
 }
 
+/// Requests that are sent in turns, by all connections together.
+#[derive(Debug)]
+pub struct Requests {
+    list: Vec<Vec<u8>>,
+    next: AtomicUsize,
+}
+
+impl Requests {
+    /// Different ones. What was sent before comes again only when all others were.
+    pub fn new(list: Vec<Vec<u8>>) -> Arc<Self> {
+        assert!(!list.is_empty(), "there is a request to send");
+        Arc::new(Self { list, next: AtomicUsize::new(0) })
+    }
+
+    /// The same one again and again.
+    pub fn one(request: Vec<u8>) -> Arc<Self> {
+        Self::new(vec![request])
+    }
+
+    fn next(&self) -> &[u8] {
+        &self.list[self.next.fetch_add(1, Ordering::Relaxed) % self.list.len()]
+    }
+}
+
 /// What was measured at one point.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -63,11 +88,11 @@ impl Measured {
     }
 }
 
-/// Drives `address` with `request` for `duration`.
-pub async fn drive(address: SocketAddr, request: Arc<[u8]>, load: Load, duration: Duration) -> Measured {
+/// Drives `address` with `requests` for `duration`.
+pub async fn drive(address: SocketAddr, requests: &Arc<Requests>, load: Load, duration: Duration) -> Measured {
     match load {
-        Load::Closed { connections } => closed(address, request, connections, duration).await,
-        Load::Open { per_second } => open(address, request, per_second, duration).await,
+        Load::Closed { connections } => closed(address, requests, connections, duration).await,
+        Load::Open { per_second } => open(address, requests, per_second, duration).await,
     }
 }
 
@@ -94,17 +119,17 @@ impl Share {
     }
 }
 
-async fn closed(address: SocketAddr, request: Arc<[u8]>, connections: usize, duration: Duration) -> Measured {
+async fn closed(address: SocketAddr, requests: &Arc<Requests>, connections: usize, duration: Duration) -> Measured {
     let mut workers = JoinSet::new();
     let begun = Instant::now();
     for _ in 0..connections {
-        let request = Arc::clone(&request);
+        let requests = Arc::clone(requests);
         workers.spawn(async move {
             let mut share = Share::new();
             let mut connection = Connection::open(address).await.expect("the address accepts");
             while begun.elapsed() < duration {
                 let sent = Instant::now();
-                let answer = connection.exchange(&request).await;
+                let answer = connection.exchange(requests.next()).await;
                 if !share.note(sent, answer) {
                     connection = Connection::open(address).await.expect("the address accepts");
                 }
@@ -115,19 +140,19 @@ async fn closed(address: SocketAddr, request: Arc<[u8]>, connections: usize, dur
     gather(workers, begun, false).await
 }
 
-async fn open(address: SocketAddr, request: Arc<[u8]>, per_second: u32, duration: Duration) -> Measured {
+async fn open(address: SocketAddr, requests: &Arc<Requests>, per_second: u32, duration: Duration) -> Measured {
     let (due, taken) = mpsc::channel::<Instant>(DUE_MAX);
     let taken = Arc::new(Mutex::new(taken));
     let mut workers = JoinSet::new();
     for _ in 0..OPEN_CONNECTIONS {
-        let (request, taken) = (Arc::clone(&request), Arc::clone(&taken));
+        let (requests, taken) = (Arc::clone(requests), Arc::clone(&taken));
         let mut connection = Connection::open(address).await.expect("the address accepts");
         workers.spawn(async move {
             let mut share = Share::new();
             loop {
                 let next = taken.lock().await.recv().await;
                 let Some(moment) = next else { return share };
-                let answer = connection.exchange(&request).await;
+                let answer = connection.exchange(requests.next()).await;
                 if !share.note(moment, answer) {
                     connection = Connection::open(address).await.expect("the address accepts");
                 }
@@ -178,8 +203,8 @@ mod tests {
 
     async fn measured(load: Load) -> Measured {
         let backend = Backend::start_unrecorded().await;
-        let request = Request::chat(&Key::named("bench"), &canned::chat("hi")).bytes();
-        drive(backend.address(), request.into(), load, Duration::from_millis(300)).await
+        let requests = Requests::one(Request::chat(&Key::named("bench"), &canned::chat("hi")).bytes());
+        drive(backend.address(), &requests, load, Duration::from_millis(300)).await
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,6 +217,13 @@ mod tests {
     async fn an_open_loop_keeps_its_rate() {
         let measured = measured(Load::Open { per_second: 200 }).await;
         assert_eq!((measured.latency_us.len(), measured.errors, measured.saturated), (60, 0, false));
+    }
+
+    #[test]
+    fn requests_take_turns() {
+        let requests = Requests::new(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]);
+        let sent: Vec<&[u8]> = (0..5).map(|_| requests.next()).collect();
+        assert_eq!(sent.concat(), b"abcab");
     }
 
     #[test]
