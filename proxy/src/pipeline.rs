@@ -118,7 +118,7 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
-    let signal = guard::screen(gate, ledger, &policy, &parsed.leaves).await;
+    let signal = guard::screen(gate, ledger, &policy, &parsed).await;
     let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));

@@ -60,6 +60,32 @@ async fn the_worst_message_counts() {
     assert_eq!(backend.request_count(), 0);
 }
 
+/// A conversation of one message in these text parts.
+fn in_parts(role: &str, parts: &[&str]) -> Value {
+    let parts: Vec<Value> = parts.iter().map(|text| json!({"type": "text", "text": text})).collect();
+    json!({"model": "small-chat", "messages": [{"role": role, "content": parts}, {"role": "user", "content": "good"}]})
+}
+
+#[tokio::test]
+async fn a_sentence_split_over_the_parts_of_a_message_is_read_whole() {
+    let phrases = json!([{"contains": "surely bad", "injection": 0.95}, {"contains": "surely\nbad", "injection": 0.95}]);
+    let (backend, gateway) = guarded(json!({"kind": "scripted", "phrases": phrases}), THRESHOLDS).await;
+    let (before, after) = (format!("{}sure", "it is good ".repeat(400)), format!("ly bad{}", " and good it is".repeat(400)));
+    for parts in [&["this is sure", "ly bad"][..], &["surely", "bad"], &["sur", "e", "ly", " ", "bad"], &["good", &before, &after]] {
+        let answer = gateway.chat(&in_parts("user", parts)).await;
+        answer.assert_error(403, "content_blocked");
+        let event = on_record(&gateway, &answer).await;
+        assert!(matches!(event.guard, Some(Guard::Scored { score, .. }) if score > 0.9), "{parts:?}: {:?}", event.guard);
+    }
+    assert_eq!(backend.request_count(), 0);
+    // Its twins: nothing bad is put together, the operator's own words are not read, and messages stay apart.
+    for body in [in_parts("user", &["this is sure", "ly good"]), in_parts("system", &["this is sure", "ly bad"])] {
+        assert_eq!(gateway.chat(&body).await.status(), 200, "{body}");
+    }
+    let messages = json!([{"role": "user", "content": "this is sure"}, {"role": "user", "content": "ly bad"}]);
+    assert_eq!(gateway.chat(&json!({"model": "small-chat", "messages": messages})).await.status(), 200);
+}
+
 #[tokio::test]
 async fn a_guard_that_fails_or_is_late_or_talks_nonsense_blocks_or_is_counted() {
     for (what, guard) in [
@@ -181,6 +207,25 @@ async fn a_text_near_a_known_attack_is_blocked_by_its_id_minutes_after_it_was_pa
     .await;
     assert!(gateway.log().contains("known.jsonl: line 2"), "{}", gateway.log());
     assert_eq!(decided(&gateway, ATTACK).await.0, 403);
+}
+
+#[tokio::test]
+async fn a_known_attack_split_over_the_parts_of_a_message_is_found_once() {
+    let model = TinyModel::new("tiny-1", "wicked");
+    let known = attack("acme-7", ATTACK);
+    let (_backend, gateway) = modelled(&model, json!({"known": "known.jsonl"}), &[("known.jsonl", &known)], THRESHOLDS).await;
+    let (first, second) = ATTACK.split_at(23);
+    for alone in [first, second] {
+        assert_eq!(decided(&gateway, alone).await.0, 200, "{alone}");
+    }
+    for (parts, places) in [(&[first, second][..], 1), (&[ATTACK, " "], 1), (&[ATTACK, ATTACK], 2)] {
+        let answer = gateway.chat(&in_parts("user", parts)).await;
+        answer.assert_error(403, "content_blocked");
+        let event = on_record(&gateway, &answer).await;
+        let [finding] = &event.findings[..] else { panic!("{:?}", event.findings) };
+        assert_eq!((finding.rule.as_str(), finding.count), ("known:acme-7", places), "{parts:?}");
+        assert_eq!(finding.spans[0].leaf, "/messages/0/content/0/text", "{parts:?}");
+    }
 }
 
 #[tokio::test]

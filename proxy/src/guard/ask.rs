@@ -1,25 +1,46 @@
 //! The step of the path that asks the guard: texts in, the worst of them out.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use portcullis_guard_model::{Answer, Input, Near, Speaker, Unavailable};
 use portcullis_policies::{Action, KnownAttack, ModelSignal, Policy, Role};
 use tokio::time::timeout;
 
-use crate::dialect::Leaf;
+use crate::dialect::{Leaf, Parsed};
 use crate::gate::Gate;
 use crate::metrics::Stage;
 use crate::record::Ledger;
 
+/// How far on either side of the place where two parts of a message meet they are also read as one, in bytes: about a window of the
+/// shipped model. What lies farther off was read with its part.
+const SEAM_BYTES: usize = 512;
+
+/// A text that the guard is asked about.
+struct Asked<'a> {
+    /// Where it stands.
+    leaf: &'a Leaf,
+    text: &'a str,
+}
+
+/// The texts that the guard reads: every one that may be rewritten and is not the operator's; and, as a sentence may be split over the
+/// parts of a message, what lies around the places where they meet.
+fn asked(parsed: &Parsed) -> Vec<Asked<'_>> {
+    let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| Asked { leaf, text: &leaf.text });
+    let joined = parsed.joined.iter();
+    let seams = joined.flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| Asked { leaf: &joined.leaf, text }));
+    leaves.chain(seams).filter(|asked| asked.leaf.role != Role::System).collect()
+}
+
 /// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place.
-pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, leaves: &[Leaf]) -> ModelSignal {
+pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed) -> ModelSignal {
     let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
-    let asked: Vec<&Leaf> = leaves.iter().filter(|leaf| leaf.redactable && leaf.role != Role::System).collect();
+    let asked = asked(parsed);
     if asked.is_empty() {
         return ModelSignal::Skipped;
     }
-    let allowed = gate.timeouts.guard_for(asked.iter().map(|leaf| leaf.text.len()).sum());
-    let inputs = asked.iter().map(|leaf| Input { speaker: speaker(leaf.role), text: leaf.text.clone() }).collect();
+    let allowed = gate.timeouts.guard_for(asked.iter().map(|asked| asked.text.len()).sum());
+    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: asked.text.to_owned() }).collect();
     let began = Instant::now();
     // The deadline is the guard's to keep, and ours to hold it to.
     let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
@@ -31,17 +52,25 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, leaves: &
     }
     let said = policy.on_known_attack();
     if let (Ok(answer), true) = (&answer, said > Action::Allow) {
-        for (leaf, judged) in asked.iter().zip(&answer.judged) {
-            if let Some(near) = &judged.known {
-                ledger.found_known(leaf, &near.id, said);
-            }
-        }
+        note_known(ledger, &asked, answer, said);
     }
     let signal = signal(answer, asked.len());
     if let ModelSignal::Unavailable { reason } = &signal {
         gate.metrics.guard_unavailable(reason);
     }
     signal
+}
+
+/// Notes each text near a known attack; where parts meet only those that no text before is near to.
+fn note_known(ledger: &mut Ledger, asked: &[Asked<'_>], answer: &Answer, said: Action) {
+    let mut noted = HashSet::new();
+    for (asked, judged) in asked.iter().zip(&answer.judged) {
+        let Some(near) = &judged.known else { continue };
+        let is_new = noted.insert(&near.id);
+        if is_new || asked.leaf.redactable {
+            ledger.found_known(asked.leaf, &near.id, said);
+        }
+    }
 }
 
 /// What the guard's answer about `count` texts means for the policy.
