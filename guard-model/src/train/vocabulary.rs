@@ -45,11 +45,11 @@ fn file(vocabulary: &BTreeMap<String, usize>) -> Value {
         .map(|(id, token)| json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}))
         .collect();
     let replace = |pattern: &str| json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": ""});
-    let invisible = "[\\u{ad}\\u{34f}\\u{61c}\\u{180b}-\\u{180f}\\u{200b}-\\u{200f}\\u{202a}-\\u{202e}\\u{2060}-\\u{206f}\\u{fe00}-\\u{fe0f}\\u{feff}\\u{e0000}-\\u{e01ef}]";
+    let invisible = "[\\x{ad}\\x{34f}\\x{61c}\\x{180b}-\\x{180f}\\x{200b}-\\x{200f}\\x{202a}-\\x{202e}\\x{2060}-\\x{206f}\\x{fe00}-\\x{fe0f}\\x{feff}\\x{e0000}-\\x{e01ef}]";
     json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": special,
         "normalizer": {"type": "Sequence", "normalizers": [
-            {"type": "NFKC"}, replace(invisible), {"type": "Lowercase"}, {"type": "NFD"}, replace("[\\u{300}-\\u{36f}]"), {"type": "NFC"},
+            {"type": "NFKC"}, replace(invisible), {"type": "Lowercase"}, {"type": "NFD"}, replace("[\\x{300}-\\x{36f}]"), {"type": "NFC"},
         ]},
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
             {"type": "BertPreTokenizer"},
