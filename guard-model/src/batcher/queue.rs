@@ -3,8 +3,8 @@
 //! A batch begins with the longest waiting window of the request whose deadline is nearest and takes more windows of the same bucket of
 //! lengths, request after request in the order of their deadlines, up to the token budget. Padded to the longest of them, no window costs
 //! more than twice its length. At first no request gets more than half of the budget, so that a long text does not keep short ones
-//! waiting; what is left is filled up. What cannot be done before its deadline, by what full batches took so far, is not taken in: a queue of
-//! requests that all will be late helps nobody. Requests past their deadline and requests whose caller has left are taken out uncomputed.
+//! waiting; what is left is filled up. What cannot be done before its deadline, by what full batches took so far and with what is due before it,
+//! is not taken in: a queue of requests that all will be late helps nobody. Requests past their deadline and requests whose caller has left are taken out uncomputed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -21,6 +21,8 @@ const BUCKETS: [usize; 6] = [16, 32, 64, 128, 256, usize::MAX];
 
 /// How much more than was measured the network is trusted with: a request that might just be in time is let try.
 const HOPE: f64 = 1.25;
+/// A request with no more windows than this is short.
+const SHORT_WINDOWS: usize = 8;
 /// How much one measurement counts beside those before.
 const MEASUREMENT_SHARE: f64 = 0.2;
 
@@ -150,12 +152,16 @@ impl Queue {
     pub(super) fn push(&mut self, asked: Asked, reply: Reply, now: Instant) -> Result<Key, Unavailable> {
         let Asked { edition, deadline, windows, wants_vectors } = asked;
         let count = windows.len();
-        if count > self.windows_max.saturating_sub(self.waiting) {
+        // A little room is left for short requests: two long ones must not fill the queue for everybody.
+        let room = if count <= SHORT_WINDOWS { self.windows_max + self.windows_max / 8 } else { self.windows_max };
+        if count > room.saturating_sub(self.waiting) {
             return Err(Unavailable::Overloaded);
         }
         let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
         let seconds = deadline.saturating_duration_since(now).as_secs_f64();
-        if self.tokens_per_second.is_some_and(|speed| (self.waiting_tokens + tokens) as f64 > speed * seconds * HOPE) {
+        // What is due later waits for this one: a long text with its long deadline keeps nobody out.
+        let ahead: usize = self.jobs.range(..=(deadline, u64::MAX)).map(|(_, job)| job.waiting_tokens).sum();
+        if self.tokens_per_second.is_some_and(|speed| (ahead + tokens) as f64 > speed * seconds * HOPE) {
             return Err(Unavailable::Overloaded);
         }
         let mut waiting: [Vec<usize>; BUCKETS.len()] = Default::default();
@@ -420,10 +426,16 @@ mod tests {
         assert_eq!(line.queue.tokens_per_second, None, "a small batch says nothing");
         line.queue.measured(60, Duration::from_secs(1));
         assert_eq!(line.push(MINUTE, vec![window(1, 2)]), Err(Unavailable::Overloaded), "6000 wait already");
+        assert_eq!(line.push(10 * MINUTE, vec![window(100, 3); 391]), Err(Unavailable::Overloaded), "45000 in ten, 6000 before it");
         line.push(10 * MINUTE, vec![window(100, 3); 390]).unwrap();
         line.queue.fail_all(&Unavailable::Late);
         assert_eq!(line.push(MINUTE, vec![window(100, 4); 46]), Err(Unavailable::Overloaded), "too long for its deadline");
         line.push(MINUTE, vec![window(100, 5); 45]).unwrap();
+        line.queue.fail_all(&Unavailable::Late);
+        line.push(10 * MINUTE, vec![window(100, 7); 400]).unwrap();
+        line.push(MINUTE, vec![window(10, 8)]).expect("what is due later is no hindrance");
+        assert_eq!(line.pick()[0], 8, "and is served later");
+        line.queue.fail_all(&Unavailable::Late);
         for _ in 0..100 {
             line.queue.measured(100, Duration::from_millis(100));
         }
