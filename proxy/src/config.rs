@@ -208,7 +208,7 @@ impl Default for Timeouts {
             total: Duration::from_secs(600),
             client_write: Duration::from_secs(30),
             guard: Duration::from_millis(500),
-            guard_per_kib: Duration::from_millis(60),
+            guard_per_kib: Duration::from_millis(150),
             shutdown: Duration::from_secs(30),
         }
     }

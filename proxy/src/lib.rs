@@ -23,6 +23,7 @@ pub mod limit;
 pub mod load;
 pub mod metrics;
 pub mod models;
+pub mod named;
 pub mod notices;
 pub mod pipeline;
 pub mod policy_files;

@@ -30,7 +30,7 @@ use crate::reply::No;
 use crate::respond::or_gone;
 use crate::upstream::{AnswerKind, Upstream};
 use crate::vault::Conversation;
-use crate::{guard, kept, models, notices, receive, unrecorded};
+use crate::{guard, kept, models, named, notices, receive, unrecorded};
 
 /// Why the path ends early.
 #[derive(Debug)]
@@ -74,15 +74,15 @@ struct Decided {
 pub async fn run(gate: &Gate, session: &mut ServerSession, ledger: &mut Ledger, request_id: &str) -> Result<(), Halt> {
     let head = edge::read_head(session.req_header(), session.is_http2(), &gate.limits)?;
     ledger.route(head.route.name());
-    ledger.session(session.req_header());
     let caller = authenticate(gate, session, ledger, head.route)?;
+    ledger.session(session.req_header(), &caller.held.on(head.route).policy);
     let permit = caller.limits.take()?;
     if head.route == Route::Models {
         return models::list(gate, session, ledger, request_id, &caller).await;
     }
     let (body, memory) = receive::body(gate, session, ledger, &head).await?;
     let held = Held { _permit: permit, _memory: memory };
-    let decided = screen(gate, ledger, &head, caller, &body).await?;
+    let decided = screen(gate, session, ledger, (&head, caller), &body).await?;
     drop(body);
     forward(gate, session, ledger, request_id, decided, held).await
 }
@@ -99,10 +99,16 @@ fn authenticate(gate: &Gate, session: &ServerSession, ledger: &mut Ledger, route
 }
 
 /// Parses, screens and decides. The decision is on its way to the disk when this returns.
-async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Caller>, body: &[u8]) -> Result<Decided, Halt> {
+async fn screen(
+    gate: &Gate,
+    session: &mut ServerSession,
+    ledger: &mut Ledger,
+    (head, caller): (&Head, Arc<Caller>),
+    body: &[u8],
+) -> Result<Decided, Halt> {
     let policy = Arc::clone(&caller.held.on(head.route).policy);
     let parsed = ledger.timed(Stage::Parse, |_| unhurried(body.len(), || Parsed::read(head.route, body, &policy)))?;
-    parsed.model.clone_into(&mut ledger.event.model);
+    named::kept(&policy, &parsed.model).clone_into(&mut ledger.event.model);
     if !caller.record.allows(&parsed.model) {
         return Err(No::ModelNotAllowed.into());
     }
@@ -118,7 +124,8 @@ async fn screen(gate: &Gate, ledger: &mut Ledger, head: &Head, caller: Arc<Calle
     let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
-    let signal = guard::screen(gate, ledger, &policy, &parsed).await;
+    // Nobody waits for a verdict on what a client that left has said.
+    let signal = or_gone(session, guard::screen(gate, ledger, &policy, &parsed)).await?;
     let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));

@@ -18,6 +18,7 @@ use portcullis_policies::{
 
 use crate::dialect::leaves::Leaf;
 use crate::metrics::{Metrics, Stage};
+use crate::named;
 use crate::reply::No;
 use crate::rollout::Tally;
 
@@ -78,11 +79,11 @@ impl Ledger {
         route.clone_into(&mut self.event.route);
     }
 
-    /// Notes what the client calls its session.
-    pub fn session(&mut self, head: &RequestHeader) {
+    /// Notes what the client calls its session, as far as the policy lets it be kept.
+    pub fn session(&mut self, head: &RequestHeader, policy: &Policy) {
         let given = head.headers.get(SESSION_HEADER).and_then(|value| value.to_str().ok());
         if let Some(id) = given.filter(|id| id.len() <= SESSION_BYTES_MAX && id.bytes().all(|byte| byte.is_ascii_graphic())) {
-            id.clone_into(&mut self.event.session_id);
+            named::kept(policy, id).clone_into(&mut self.event.session_id);
         }
     }
 

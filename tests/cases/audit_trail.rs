@@ -45,6 +45,24 @@ async fn a_forwarded_request_leaves_one_decision_and_one_completion() {
 }
 
 #[tokio::test]
+async fn names_that_hold_a_key_or_what_the_policy_finds_are_withheld() {
+    let backend = Backend::start().await;
+    let gateway = Setup::before(&backend).shipped_policy().start().await;
+    let secret = gateway.key().secret.clone();
+    for (name, kept) in [("case-17", "case-17"), ("jane.doe@example.org", "[withheld]"), (secret.as_str(), "[withheld]")] {
+        let mut body = canned::chat("hi");
+        let answer = gateway.exchange(&Request::chat(gateway.key(), &body).line(&format!("x-session-id: {name}"))).await;
+        let (decision, completion) = gateway.trail().whole(answer.head.request_id()).await;
+        assert_eq!((decision.session_id.as_str(), completion.session_id.as_str()), (kept, kept));
+        body["model"] = name.into();
+        let answer = gateway.exchange(&Request::chat(gateway.key(), &body)).await;
+        for event in gateway.trail().answered(answer.head.request_id()).await {
+            assert_eq!(event.model, kept);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_prompt_is_known_by_its_fingerprint_and_a_session_by_its_name() {
     let backend = Backend::start().await;
     let policy = "name: harness\npacks: []\nclient_address: network\n";

@@ -2,7 +2,7 @@
 //! at, a scripted one plays it; else a tiny model in a real folder.
 #![allow(clippy::expect_used, clippy::panic, reason = "test code")]
 
-use harness::{Answer, Backend, Gateway, Setup, TinyModel, eventually_asked, run};
+use harness::{Answer, Backend, Gateway, Request, Setup, TinyModel, canned, eventually_asked, run};
 use portcullis_audit::{Decision, Event, Guard};
 use serde_json::{Value, json};
 
@@ -84,6 +84,37 @@ async fn a_sentence_split_over_the_parts_of_a_message_is_read_whole() {
     }
     let messages = json!([{"role": "user", "content": "this is sure"}, {"role": "user", "content": "ly bad"}]);
     assert_eq!(gateway.chat(&json!({"model": "small-chat", "messages": messages})).await.status(), 200);
+}
+
+#[tokio::test]
+async fn nothing_is_judged_for_a_client_that_has_left() {
+    let backend = Backend::start().await;
+    let policy = format!("{}{THRESHOLDS}\n", include_str!("../data/policy.yaml"));
+    let slow = json!({"kind": "scripted", "delay_ms": 600_000});
+    let gateway = Setup::before(&backend).set("guard", slow).set("timeouts.guard", "600s").policy(&policy).start().await;
+    let mut client = gateway.client().await;
+    client.send(Request::chat(gateway.key(), &canned::chat("hi")).bytes()).await;
+    let stage = [("stage", "screen_rules")];
+    eventually_asked("the rules have looked", async || {
+        (gateway.metrics().await.sum("portcullis_stage_seconds_count", &stage) >= 1.0).then_some(())
+    })
+    .await;
+    drop(client);
+    let outcome = eventually_asked("an end on record", async || gateway.trail().all().pop()).await.outcome;
+    assert_eq!((outcome.as_str(), backend.request_count()), ("client_gone", 0));
+}
+
+#[tokio::test]
+async fn the_guard_reads_what_stands_behind_escapes() {
+    let phrases = json!([{"contains": "surely\nbad 忽略", "injection": 0.95}]);
+    let (_backend, gateway) = guarded(json!({"kind": "scripted", "phrases": phrases}), THRESHOLDS).await;
+    let result = json!({"note": "surely\nbad 忽略"}).to_string().replace('忽', "\\u5ffd");
+    let asks = json!([
+        {"role": "user", "content": "look it up"},
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "c", "content": result},
+    ]);
+    gateway.chat(&json!({"model": "small-chat", "messages": asks})).await.assert_error(403, "content_blocked");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use crate::gate::Gate;
 use crate::metrics::Stage;
 use crate::record::Ledger;
 
+use super::plain::plain;
+
 /// How far on either side of the place where two parts of a message meet they are also read as one, in bytes: about a window of the
 /// shipped model. What lies farther off was read with its part.
 const SEAM_BYTES: usize = 512;
@@ -40,7 +42,7 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
         return ModelSignal::Skipped;
     }
     let allowed = gate.timeouts.guard_for(asked.iter().map(|asked| asked.text.len()).sum());
-    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: asked.text.to_owned() }).collect();
+    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: plain(asked.text).into_owned() }).collect();
     let began = Instant::now();
     // The deadline is the guard's to keep, and ours to hold it to.
     let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));

@@ -1,6 +1,7 @@
 //! The guard in the gateway: a scripted one, or a model from a folder, put in force at the start and again when its files change.
 
 mod ask;
+mod plain;
 mod settings;
 mod watch;
 
