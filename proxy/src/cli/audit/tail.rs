@@ -35,7 +35,7 @@ pub(super) struct Tail {
     /// Only of this kind: decision, completion, rejected, auth_failure, limit, policy_change, admin or alert
     #[arg(long)]
     kind: Option<portcullis_audit::Kind>,
-    /// Only with this decision: allow, flag, redact, block or refused
+    /// Only with this decision: allow, flag, redact, pseudonymize, block or refused
     #[arg(long)]
     decision: Option<portcullis_audit::Decision>,
     /// Only of this request
