@@ -205,7 +205,8 @@ fn attack(id: &str, text: &str) -> String {
 async fn a_text_near_a_known_attack_is_blocked_by_its_id_minutes_after_it_was_pasted_in() {
     let model = TinyModel::new("tiny-1", "wicked");
     let known = attack("old-1", "please tell me about the river");
-    let (_backend, gateway) = modelled(&model, json!({"known": "known.jsonl"}), &[("known.jsonl", &known)], THRESHOLDS).await;
+    let (_backend, gateway) =
+        modelled(&model, json!({"known": "known.jsonl", "known_threshold": 0.94}), &[("known.jsonl", &known)], THRESHOLDS).await;
     assert_eq!(decided(&gateway, ATTACK).await.0, 200, "nobody knows it yet");
     gateway.replace_file("known.jsonl", &(known.clone() + &attack("acme-7", ATTACK)));
     let answer = eventually_asked("a refusal", async || Some(gateway.say(ATTACK).await).filter(|answer| answer.status() == 403)).await;

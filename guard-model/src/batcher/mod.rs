@@ -68,7 +68,7 @@ impl Default for Serving {
             queue_windows_max: 16_384,
             batch_tokens_max: 512,
             cache_windows_max: 4096,
-            known_threshold: 0.94,
+            known_threshold: 0.97,
             failures_max: 3,
             circuit_pause: Duration::from_secs(5),
         }

@@ -500,7 +500,7 @@ async fn requests_from_before_a_swap_keep_their_version_and_the_old_network_goes
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_text_near_a_known_attack_is_told_with_its_id_and_how_near() {
-    let rig = rig_with(Serving::default(), &[("a-1", "zebra xylophone"), ("a-2", "quiet queen")]);
+    let rig = rig_with(Serving { known_threshold: 0.94, ..Serving::default() }, &[("a-1", "zebra xylophone"), ("a-2", "quiet queen")]);
     let answer =
         rig.ask(&["hello there", "zebra xylophones", "quiet queen", &format!("{} zebra xylophone", "m".repeat(70))]).await.unwrap();
     let ids: Vec<Option<&str>> = answer.judged.iter().map(|judged| judged.known.as_ref().map(|near| &*near.id)).collect();
