@@ -10,6 +10,7 @@ const KEY_BEGINS: &str = "pk-";
 const KEY_REST_MIN: usize = 40;
 
 /// The name, or that it is withheld: where the policy's rules find anything in it, or it holds what looks like a caller's key.
+/// Both kinds of names come with at most 128 bytes, so looking through one takes microseconds.
 pub fn kept<'n>(policy: &Policy, name: &'n str) -> &'n str {
     let text = Text { role: Role::User, encoding: Encoding::Plain, redactable: false, text: name };
     let may_be_kept = !holds_key(name) && policy.screen(Direction::Request, &text).is_empty();

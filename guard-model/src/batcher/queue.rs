@@ -108,7 +108,7 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Holds at most `windows_max` windows; a batch has at most `tokens_max` tokens, padding included, and at least one window.
+    /// Holds at most `windows_max` windows, and an eighth more of short requests; a batch has at most `tokens_max` tokens, padding included, and at least one window.
     pub(super) fn new(windows_max: usize, tokens_max: usize) -> Self {
         Self {
             windows_max,
@@ -415,6 +415,16 @@ mod tests {
         assert_eq!(line.pick(), [6]);
         assert!(line.pick().is_empty());
         assert_eq!((line.queue.waiting(), line.queue.waiting_tokens), (0, 0));
+    }
+
+    #[test]
+    fn long_requests_leave_room_for_short_ones() {
+        let mut line = Line::new(80, 100);
+        line.push(MINUTE, vec![window(10, 1); 80]).unwrap();
+        assert_eq!(line.push(MINUTE, vec![window(10, 2); SHORT_WINDOWS + 1]), Err(Unavailable::Overloaded), "long, and the queue is full");
+        line.push(MINUTE, vec![window(10, 3); SHORT_WINDOWS]).expect("an eighth is left for short ones");
+        line.push(MINUTE, vec![window(10, 4); 2]).unwrap();
+        assert_eq!(line.push(MINUTE, vec![window(10, 5)]), Err(Unavailable::Overloaded), "and no more than that");
     }
 
     #[test]
