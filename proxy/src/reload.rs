@@ -230,20 +230,21 @@ impl InForce<'_> {
         // The runtime is this service's own, and the work is long: a blocking thread leaves the loop able to stop.
         let Ok((loaded, files)) = tokio::task::spawn_blocking(load).await else {
             watch.was_read(before.keys().cloned().collect(), &before);
-            self.refused(asked, "panic");
             tracing::error!(policy = asked.name, "loading a changed policy panicked; the one before stays in force");
+            self.refused(asked, "panic");
             return false;
         };
         watch.was_read(files, &before);
         match loaded {
             Err(error) => {
-                self.refused(asked, error.class());
+                let class = error.class();
                 tracing::error!(
                     policy = asked.name,
                     track = asked.track.as_str(),
                     error = error.told(),
                     "a changed policy is broken; the one before stays in force"
                 );
+                self.refused(asked, class);
                 false
             }
             Ok(policy) => {

@@ -237,7 +237,7 @@ async fn a_text_near_a_known_attack_is_blocked_by_its_id_minutes_after_it_was_pa
         (failed >= 1.0).then_some(())
     })
     .await;
-    assert!(gateway.log().contains("known.jsonl: line 2"), "{}", gateway.log());
+    gateway.logged(&["known.jsonl: line 2"]).await;
     assert_eq!(decided(&gateway, ATTACK).await.0, 403);
 }
 
@@ -292,7 +292,7 @@ async fn other_weights_are_put_in_force_while_requests_run_and_broken_ones_are_n
         (failed >= 1.0).then_some(())
     })
     .await;
-    assert!(gateway.log().contains("model.safetensors"), "{}", gateway.log());
+    gateway.logged(&["model.safetensors"]).await;
     assert_eq!(version().await, ("tiny-2".into(), true));
 }
 

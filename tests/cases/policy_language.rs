@@ -77,8 +77,7 @@ deny_lists: [{ name: projects, literals: [project umbrella], action: block }]
     let refused = gateway.say("tell me of Project  Umbrella").await;
     refused.assert_error(403, "content_blocked");
     assert!(refused.text().contains("DENY_LIST_PROJECTS"), "{}", refused.text());
-    let log = gateway.log();
-    assert!(log.contains("the exception from CREDIT_CARD expired on 2020-01-01 and does not hold any more"), "{log}");
+    gateway.logged(&["the exception from CREDIT_CARD expired on 2020-01-01 and does not hold any more"]).await;
 }
 
 #[tokio::test]
@@ -98,7 +97,8 @@ async fn a_canary_in_an_answer_stops_it_wherever_it_is_cut() {
         assert!(answer.error().is_some(), "cut at {cut}");
     }
     assert!(gateway.metrics().await.sum("portcullis_canaries_total", &[]) > 1.0);
-    assert!(gateway.log().contains("an answer holds a canary token") && !gateway.log().contains("00ffaa"));
+    gateway.logged(&["an answer holds a canary token"]).await;
+    assert!(!gateway.log().contains("00ffaa"));
     // Planting it is no alarm.
     let planted = serde_json::json!({"model": "small-chat", "messages": [{"role": "system", "content": "PC-00ffaa12cd34"}, {"role": "user", "content": "hi"}]});
     assert_eq!(gateway.chat(&planted).await.status(), 200);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use harness::{Backend, Gate, Gateway, Key, Metrics, Request, Script, Setup, canned, eventually_asked};
+use harness::{Backend, Gate, Gateway, Key, Metrics, Request, Script, Setup, canned, eventually, eventually_asked};
 use portcullis_audit::{Decision, Event};
 use serde_json::{Value, json};
 
@@ -104,8 +104,12 @@ async fn a_broken_policy_changes_nothing_and_is_told_with_file_line_and_reason()
         gateway.replace_file(file, &text);
         gateway.hang_up();
         failures(&gateway, failed_before + 1.0).await;
-        let log = gateway.log().split_off(logged_before);
-        let lines: Vec<&str> = log.lines().filter(|line| line.contains("\"ERROR\"")).collect();
+        // The count and the line are written one after the other.
+        let told = || -> Vec<String> {
+            let log = gateway.log().split_off(logged_before);
+            log.lines().filter(|line| line.contains("\"ERROR\"")).map(str::to_owned).collect()
+        };
+        let lines = eventually("a line that tells of it", || Some(told()).filter(|lines| !lines.is_empty())).await;
         assert_eq!(lines.len(), 1, "{what}: one line: {lines:#?}");
         assert!(words.iter().all(|word| lines[0].contains(word)), "{what}: {words:?} in {}", lines[0]);
         assert!(lines[0].len() < 2000, "{what}: a short line: {}", lines[0].len());
@@ -287,8 +291,7 @@ async fn a_canary_that_refuses_far_more_is_taken_back_until_its_file_changes() {
     let metrics = gateway.metrics().await;
     assert_eq!(metrics.sum("portcullis_policy_rollbacks_total", &[("policy", "default"), ("reason", "block_rate")]), 1.0);
     assert_eq!(on_track(&metrics, "canary"), None);
-    let log = gateway.log();
-    assert!(log.lines().any(|line| line.contains("the canary was taken back") && line.contains(&first)), "{log}");
+    gateway.logged(&["the canary was taken back", &first]).await;
     gateway.hang_up();
     gateway.replace_file("canary.yaml", &REDACTS.replace("jailbreak: block", "jailbreak: flag"));
     eventually_asked("another canary", async || on_track(&gateway.metrics().await, "canary").filter(|now| *now != first)).await;

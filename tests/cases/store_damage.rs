@@ -167,8 +167,7 @@ async fn k4_a_store_that_was_deleted_is_missed() {
     }
     gateway.restart().await;
     assert_eq!(gateway.say("hello").await.status(), 200);
-    let log = gateway.log();
-    assert!(log.contains("signed checkpoints are there, the events are gone"), "{log}");
+    gateway.logged(&["signed checkpoints are there, the events are gone"]).await;
     let verified = run(gateway.folder(), &["audit", "verify", "--store", "audit.db"], "").await;
     assert_ne!(verified.code, Some(0), "{}", verified.stdout);
 }

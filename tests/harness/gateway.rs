@@ -103,9 +103,19 @@ impl Gateway {
         Metrics::parse(&answer.text())
     }
 
-    /// What it has logged.
+    /// The whole lines it has logged.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.folder().join("gateway.log")).unwrap_or_default()).into_owned()
+        let mut log = std::fs::read(self.folder().join("gateway.log")).unwrap_or_default();
+        log.truncate(log.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Waits until its log holds all of `words` in one line, and returns that line.
+    pub async fn logged(&self, words: &[&str]) -> String {
+        crate::eventually(&format!("a line of the log with {words:?}"), || {
+            self.log().lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+        .await
     }
 
     /// What it has put on record.

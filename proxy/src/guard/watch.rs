@@ -86,7 +86,7 @@ impl Watching {
             }
             return;
         }
-        self.gate.metrics.guard_reload_failed(what);
         tracing::error!(what, %error, "the guard's changed files are broken; those before stay in force");
+        self.gate.metrics.guard_reload_failed(what);
     }
 }
