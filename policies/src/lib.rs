@@ -41,6 +41,7 @@ mod pack;
 mod policy;
 mod policy_form;
 mod pseudonym;
+mod readings;
 mod redact;
 mod refuse;
 mod resolve;
@@ -71,6 +72,7 @@ pub use model::{
 };
 pub use policy::{Policy, TestFailure};
 pub use pseudonym::{PSEUDONYMS_MAX, Pseudonyms, Restoration, Restorer};
+pub use readings::readings;
 pub use refuse::Language;
 pub use schema::{PACK_SCHEMA, POLICY_SCHEMA};
 pub use stream::{Step, StreamScreen};

@@ -75,6 +75,14 @@ impl Map {
         }
     }
 
+    /// Lists the places of a target of `length` bytes that were decoded.
+    pub(crate) fn new_places(&self, length: usize) -> Vec<Range<usize>> {
+        if self.is_new_throughout {
+            return vec![0..length];
+        }
+        self.units.iter().filter(|unit| !unit.is_gap && unit.to < unit.to_end).map(|unit| unit.to..unit.to_end).collect()
+    }
+
     /// Returns true when something in this span of the target was decoded and nothing in it was left out.
     pub(crate) fn is_new(&self, span: &Range<usize>) -> bool {
         let first = self.units.partition_point(|unit| unit.to_end <= span.start);

@@ -161,6 +161,13 @@ impl<'a> Views<'a> {
         }
     }
 
+    /// Lists the places of a decoded form that its source does not show, in order. None for a form that was not decoded, and for what
+    /// only folds one.
+    pub(crate) fn said(&self, view: usize) -> Option<Vec<Range<usize>>> {
+        let layer = view.checked_sub(1).map(|layer| &self.layers[layer])?;
+        (layer.origin != Origin::Written && !layer.folded).then(|| layer.map.new_places(layer.text.len()))
+    }
+
     /// Maps a span of a form to raw bytes, on character boundaries and around whole escapes.
     pub(crate) fn raw_span(&self, view: usize, span: Range<usize>) -> Range<usize> {
         let start = self.raw_start(view, span.start);

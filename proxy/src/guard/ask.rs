@@ -1,5 +1,6 @@
 //! The step of the path that asks the guard: texts in, the worst of them out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::gate::Gate;
 use crate::metrics::Stage;
 use crate::record::Ledger;
 
-use super::plain::plain;
+use super::read::read;
 
 /// How far on either side of the place where two parts of a message meet they are also read as one, in bytes: about a window of the
 /// shipped model. What lies farther off was read with its part.
@@ -22,16 +23,23 @@ const SEAM_BYTES: usize = 512;
 struct Asked<'a> {
     /// Where it stands.
     leaf: &'a Leaf,
-    text: &'a str,
+    text: Cow<'a, str>,
+    /// True for what other texts asked about say too, read in another way.
+    again: bool,
 }
 
-/// The texts that the guard reads: every one that may be rewritten and is not the operator's; and, as a sentence may be split over the
-/// parts of a message, what lies around the places where they meet.
+/// The texts that the guard reads: every one that may be rewritten and is not the operator's; as a sentence may be split over the parts
+/// of a message, what lies around the places where they meet; and what any of these says when it is decoded.
 fn asked(parsed: &Parsed) -> Vec<Asked<'_>> {
-    let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| Asked { leaf, text: &leaf.text });
-    let joined = parsed.joined.iter();
-    let seams = joined.flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| Asked { leaf: &joined.leaf, text }));
-    leaves.chain(seams).filter(|asked| asked.leaf.role != Role::System).collect()
+    let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| (leaf, leaf.text.as_str(), false));
+    let seams = parsed.joined.iter().flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| (&joined.leaf, text, true)));
+    let mut asked = Vec::new();
+    for (leaf, text, again) in leaves.chain(seams).filter(|(leaf, ..)| leaf.role != Role::System) {
+        let (text, decoded) = read(text);
+        asked.push(Asked { leaf, text, again });
+        asked.extend(decoded.into_iter().map(|text| Asked { leaf, text: Cow::Owned(text), again: true }));
+    }
+    asked
 }
 
 /// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place.
@@ -42,7 +50,7 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
         return ModelSignal::Skipped;
     }
     let allowed = gate.timeouts.guard_for(asked.iter().map(|asked| asked.text.len()).sum());
-    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: plain(asked.text).into_owned() }).collect();
+    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: asked.text.clone().into_owned() }).collect();
     let began = Instant::now();
     // The deadline is the guard's to keep, and ours to hold it to.
     let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
@@ -63,13 +71,13 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
     signal
 }
 
-/// Notes each text near a known attack; where parts meet only those that no text before is near to.
+/// Notes each text near a known attack; of what is read again only those that no text before is near to.
 fn note_known(ledger: &mut Ledger, asked: &[Asked<'_>], answer: &Answer, said: Action) {
     let mut noted = HashSet::new();
     for (asked, judged) in asked.iter().zip(&answer.judged) {
         let Some(near) = &judged.known else { continue };
         let is_new = noted.insert(&near.id);
-        if is_new || asked.leaf.redactable {
+        if is_new || !asked.again {
             ledger.found_known(asked.leaf, &near.id, said);
         }
     }

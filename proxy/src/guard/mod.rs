@@ -2,6 +2,7 @@
 
 mod ask;
 mod plain;
+mod read;
 mod settings;
 mod watch;
 
@@ -16,6 +17,7 @@ use portcullis_guard_model::{
 };
 
 pub use ask::{screen, signal, speaker};
+pub use read::read;
 pub use settings::{GuardFile, GuardSettings, ModelSettings, OnStartFailure, default_threads};
 pub use watch::{Files, Watching};
 

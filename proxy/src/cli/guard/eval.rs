@@ -10,6 +10,7 @@ use portcullis_guard_model::train::data::read;
 
 use super::bars;
 use super::device::Device;
+use super::judge::judge;
 use crate::cli::{say, say_note, say_text};
 
 /// Measure a model.
@@ -37,7 +38,7 @@ impl Eval {
         let mut scorer = self.device.open()?;
         let texts: Vec<(Speaker, &str)> = rows.iter().map(|row| (row.speaker.unwrap_or(Speaker::User), row.text.as_str())).collect();
         let bar = bars::windows();
-        let scores = scorer.score(&texts, &mut |done, of| {
+        let scores = judge(&mut scorer, &texts, &mut |done, of| {
             bar.set_length(of as u64);
             bar.set_position(done as u64);
         });

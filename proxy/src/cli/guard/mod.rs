@@ -7,6 +7,7 @@ mod compare;
 mod device;
 mod eval;
 mod init;
+mod judge;
 mod rows;
 mod score;
 mod train;

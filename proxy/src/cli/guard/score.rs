@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::bars::bar;
 use super::device::Device;
+use super::judge::judge;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 128 << 10;
@@ -57,7 +58,7 @@ impl Score {
 fn answer(scorer: &mut Scorer, batch: &[(usize, Result<Text, String>)], out: &mut impl Write) -> anyhow::Result<usize> {
     let texts: Vec<(Speaker, &str)> =
         batch.iter().filter_map(|(_, line)| line.as_ref().ok()).map(|line| (line.speaker, line.text.as_str())).collect();
-    let mut scores = scorer.score(&texts, &mut |_, _| {})?.into_iter();
+    let mut scores = judge(scorer, &texts, &mut |_, _| {})?.into_iter();
     let mut bad = 0;
     for (number, line) in batch {
         let value = match line {

@@ -1,0 +1,14 @@
+//! How the guard reads a text: its escapes written out, and then what it says when it is decoded.
+
+use std::borrow::Cow;
+
+use portcullis_policies::readings;
+
+use super::plain::plain;
+
+/// A text as the guard is shown it, and what else it says; see [`readings`].
+pub fn read(text: &str) -> (Cow<'_, str>, Vec<String>) {
+    let text = plain(text);
+    let decoded = readings(&text);
+    (text, decoded)
+}
