@@ -2,6 +2,7 @@
 
 mod adamw;
 pub mod advice;
+pub mod average;
 mod batches;
 mod checkpoint;
 pub mod comparison;

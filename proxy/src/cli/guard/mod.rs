@@ -1,6 +1,7 @@
 //! `portcullis guard`: make, train, measure, compare and use the guard model.
 
 mod advise;
+mod average;
 mod bars;
 mod bench;
 mod compare;
@@ -41,6 +42,8 @@ enum Command {
     Compare(compare::Compare),
     /// Name the method that suits the rows at hand, and what is odd about them
     Advise(advise::Advise),
+    /// Average models of one shape: points along a training run are often better together than each
+    Average(average::Average),
     /// Make first weights of a sentence encoder in Hugging Face's layout: fewer layers, a vocabulary of many languages
     Init(init::Init),
     /// Write manifest.json, the SHA-256 of a model folder's files; without it, or with another, a model is not used
@@ -60,6 +63,7 @@ impl Guard {
             Command::Bench(command) => command.run(),
             Command::Compare(command) => command.run(),
             Command::Advise(command) => command.run(),
+            Command::Average(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Manifest { dir } => {
                 Manifest::write(&dir)?;
