@@ -69,7 +69,7 @@ struct ConfigFile {
     policies: BTreeMap<String, PolicyFile>,
     upstreams: Vec<UpstreamFile>,
     models: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "GuardFile::read")]
     guard: GuardFile,
     #[serde(default)]
     limits: Limits,

@@ -1,9 +1,12 @@
 //! The guard's part of the configuration: what the file says and what the program needs.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use portcullis_guard_model::{Place, Script, Serving};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// Most windows that may be configured to wait: some 60 MB of them.
 const QUEUE_WINDOWS_LIMIT: usize = 1 << 15;
@@ -27,6 +30,36 @@ pub enum GuardFile {
     },
     /// A model.
     Model(ModelFile),
+}
+
+impl GuardFile {
+    /// Reads `guard:`, of which `off` alone is as good as `{kind: off}`; some readers of YAML take that word for `false`.
+    ///
+    /// # Errors
+    /// What it should be instead.
+    pub fn read<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl<'de> Visitor<'de> for Written {
+            type Value = GuardFile;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`off`, or a mapping such as `{ kind: model, path: DIR }`")
+            }
+
+            fn visit_str<E: Error>(self, word: &str) -> Result<GuardFile, E> {
+                if word == "off" { Ok(GuardFile::Off) } else { Err(E::invalid_value(Unexpected::Str(word), &self)) }
+            }
+
+            fn visit_bool<E: Error>(self, on: bool) -> Result<GuardFile, E> {
+                if on { Err(E::invalid_value(Unexpected::Bool(on), &self)) } else { Ok(GuardFile::Off) }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GuardFile, A::Error> {
+                GuardFile::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        from.deserialize_any(Written)
+    }
 }
 
 /// `guard: {kind: model}` as written.
@@ -156,8 +189,24 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<GuardSettings, String> {
-        let file: GuardFile = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        file.settings(Path::new("/etc/portcullis"))
+        #[derive(Deserialize)]
+        struct File {
+            #[serde(deserialize_with = "GuardFile::read")]
+            guard: GuardFile,
+        }
+        let file: File = serde_saphyr::from_str(&format!("guard: {text}")).map_err(|e| e.to_string())?;
+        file.guard.settings(Path::new("/etc/portcullis"))
+    }
+
+    #[test]
+    fn off_is_written_in_any_way() {
+        for off in ["off", "\"off\"", "{ kind: off }", "{ kind: \"off\" }"] {
+            assert!(matches!(read(off), Ok(GuardSettings::Off)), "{off}");
+        }
+        for other in ["on", "true", "3", "[]"] {
+            let error = read(other).unwrap_err();
+            assert!(error.contains("`off`, or a mapping such as"), "{error}");
+        }
     }
 
     #[test]
