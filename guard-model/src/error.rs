@@ -47,8 +47,19 @@ pub enum ModelError {
     #[error("{0}")]
     Setting(String),
     /// The tensors' library, most often no memory.
-    #[error("tensors: {0}")]
+    #[error("tensors: {}", told(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What the tensors' library says, in one line: its errors print where in the program they were made, where `RUST_BACKTRACE` is set.
+pub fn told(error: &candle_core::Error) -> String {
+    use candle_core::Error::{Context, WithBacktrace, WithPath};
+    match error {
+        WithBacktrace { inner, .. } => told(inner),
+        Context { inner, context } => format!("{context}: {}", told(inner)),
+        WithPath { inner, path } => format!("{}: {}", path.display(), told(inner)),
+        other => other.to_string(),
+    }
 }
 
 impl ModelError {
@@ -60,5 +71,20 @@ impl ModelError {
     /// A file that holds the wrong thing.
     pub fn content(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Content { path: path.into(), reason: reason.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_says_is_told_without_where_it_was_made() {
+        let backtrace = Box::new(std::backtrace::Backtrace::force_capture());
+        let inner = Box::new(candle_core::Error::Msg("no memory".into()));
+        let error = candle_core::Error::WithBacktrace { inner, backtrace }.context("layer 2");
+        assert!(error.to_string().lines().count() > 2);
+        assert_eq!(told(&error), "layer 2: no memory");
+        assert_eq!(ModelError::from(error).to_string(), "tensors: layer 2: no memory");
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     Scores, Speaker,
     config::NetworkConfig,
     device::{self, DeviceNetwork},
-    error::ModelError,
+    error::{ModelError, told},
     folder::Folder,
     network::{Network, NetworkError, Verdict, Window},
     packed::{Output, Packed},
@@ -45,7 +45,7 @@ impl Model {
     /// The file that is missing, cut, other than the manifest says, or does not fit the others, and why; a GPU that is not there.
     pub fn open(dir: &Path, place: Place) -> Result<Self, ModelError> {
         let Folder { config, tokenizer, weights, fingerprint } = Folder::open(dir)?;
-        let network = network(&weights, &config, place).map_err(|e| ModelError::content(dir.join("model.safetensors"), e))?;
+        let network = network(&weights, &config, place).map_err(|e| ModelError::content(dir.join("model.safetensors"), told(&e)))?;
         let version = format!("{}+{fingerprint}", config.guard.version);
         Ok(Self { version, tokenizer: Arc::new(tokenizer), network })
     }
@@ -93,7 +93,7 @@ fn network(weights: &Weights, config: &NetworkConfig, place: Place) -> candle_co
 
 impl Network for CpuNetwork {
     fn run(&mut self, windows: &[Window]) -> Result<Vec<Verdict>, NetworkError> {
-        let outputs = self.outputs(windows).map_err(|e| NetworkError::Device(e.to_string()))?;
+        let outputs = self.outputs(windows).map_err(|e| NetworkError::Device(told(&e)))?;
         outputs
             .into_iter()
             .map(|Output { logits, vector }| {

@@ -7,7 +7,7 @@ use std::{collections::HashMap, path::Path};
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::error::ModelError;
+use crate::error::{ModelError, told};
 
 /// The zero of a stored byte.
 const ZERO: f64 = 128.0;
@@ -25,7 +25,7 @@ impl Weights {
     /// A file that cannot be read, is cut short, or is no safetensors file.
     pub fn open(path: &Path) -> std::result::Result<Self, ModelError> {
         let stored = candle_core::safetensors::load(path, &Device::Cpu)
-            .map_err(|e| ModelError::content(path, format!("no safetensors file: {e}")))?;
+            .map_err(|e| ModelError::content(path, format!("no safetensors file: {}", told(&e))))?;
         let plain = |name: String| name.strip_prefix("bert.").map_or(name.clone(), str::to_owned);
         Ok(Self { tensors: stored.into_iter().map(|(name, tensor)| (plain(name), tensor)).collect() })
     }
@@ -51,7 +51,7 @@ impl Weights {
                 stored.insert(name.clone(), tensor);
             }
         }
-        candle_core::safetensors::save(&stored, path).map_err(|e| ModelError::file(path, e))
+        candle_core::safetensors::save(&stored, path).map_err(|e| ModelError::file(path, told(&e)))
     }
 
     /// True when there is a tensor of that name.

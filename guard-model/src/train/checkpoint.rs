@@ -9,7 +9,10 @@ use std::{collections::HashMap, path::Path};
 use candle_core::{Device, Tensor};
 
 use super::adamw::AdamW;
-use crate::{error::ModelError, weights::Weights};
+use crate::{
+    error::{ModelError, told},
+    weights::Weights,
+};
 
 /// The tensor that says how far a run is.
 pub(super) const MARK: &str = "mark";
@@ -61,7 +64,7 @@ impl Saved {
                 "the checkpoint is of a run with other settings, rows or weights; give another --out, or remove the folder",
             ));
         }
-        let broken = |e: candle_core::Error| ModelError::content(&state, format!("{e}; remove the folder to start again"));
+        let broken = |e: candle_core::Error| ModelError::content(&state, format!("{}; remove the folder to start again", told(&e)));
         let tensors = candle_core::safetensors::load(&state, &Device::Cpu).map_err(broken)?;
         let mark = Mark::of(&tensors).map_err(broken)?;
         optimiser.restore(&tensors, mark.step).map_err(broken)?;
