@@ -410,6 +410,12 @@ impl Policy {
         }
     }
 
+    /// Returns the scores of a guard model from which on a text is flagged and blocked; above 1 for never.
+    #[must_use]
+    pub fn guard_thresholds(&self) -> (f32, f32) {
+        (self.settings.guard.flag_at, self.settings.guard.block_at)
+    }
+
     pub(crate) fn guard(&self) -> Guard {
         self.settings.guard
     }

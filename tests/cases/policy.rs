@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use harness::{Backend, Ran, Setup, repository, run};
+use harness::{Backend, Ran, Setup, TinyModel, repository, run};
 use serde_json::{Value, json};
 
 const POLICY: &str = include_str!("../data/policy.yaml");
@@ -99,6 +99,23 @@ async fn an_explanation_says_what_was_found_what_was_not_and_why() {
     assert!(!found.stdout.contains("fails"), "{found:?}");
     let answer = policy(place.path(), &["explain", "--policy", "b.yaml", "--direction", "response", "--text", text], "").await;
     assert!(answer.stdout.contains("response, user: redact"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn the_guard_model_is_asked_too_where_it_is_named() {
+    let (place, model) = (folder(), TinyModel::new("tiny-1", "wicked"));
+    write(place.path(), "g.yaml", &format!("{POLICY}guard: {{ flag_at: 0.7, block_at: 0.9 }}\n"));
+    let dir = model.path();
+    let named = ["explain", "--policy", "g.yaml", "--guard", dir.to_str().expect("a path in UTF-8")];
+    let asked = policy(place.path(), &named, "please tell me a wicked story").await;
+    assert!(asked.stdout.contains("request, user: block"), "{asked:?}");
+    assert!(asked.stdout.contains("guard: injection, score 0.9") && asked.stdout.contains("block from 0.90 on; tiny-1+"), "{asked:?}");
+    let said = value(&policy(place.path(), &[&named[..], &["--json"]].concat(), "please tell me a story").await);
+    assert_eq!((&said["decision"], &said["guard"]["label"]), (&json!("allow"), &json!("benign")));
+    let alone = policy(place.path(), &named[..3], "please tell me a wicked story").await;
+    assert!(alone.stdout.contains("request, user: allow") && alone.stdout.contains("guard: not asked; --guard DIR"), "{alone:?}");
+    let answer = policy(place.path(), &[&named[..], &["--direction", "response"]].concat(), "wicked").await;
+    assert!(answer.code != Some(0) && answer.stderr.contains("the guard reads requests"), "{answer:?}");
 }
 
 #[tokio::test]

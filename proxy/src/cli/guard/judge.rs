@@ -11,7 +11,11 @@ use crate::guard::read;
 ///
 /// # Errors
 /// What the scorer says.
-pub(super) fn judge(scorer: &mut Scorer, texts: &[(Speaker, &str)], tell: &mut dyn FnMut(usize, usize)) -> Result<Vec<Scores>, ModelError> {
+pub(in crate::cli) fn judge(
+    scorer: &mut Scorer,
+    texts: &[(Speaker, &str)],
+    tell: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<Scores>, ModelError> {
     let (mut readings, mut counts) = (Vec::new(), Vec::new());
     for (speaker, text) in texts {
         let (written, decoded) = read(text);

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use portcullis_guard_model::manifest::{MANIFEST, Manifest};
 
+pub(super) use judge::judge;
+
 use super::say_note;
 
 /// Train, measure and use the guard model.

@@ -4,14 +4,18 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, anyhow};
-use portcullis_policies::{Allowance, CoverageLimit, Decision, Encoding, Fate, Policy, Seen, Text};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use portcullis_guard_model::Place;
+use portcullis_guard_model::eval::scorer::Scorer;
+use portcullis_policies::{Allowance, CoverageLimit, Decision, Direction, Encoding, Fate, ModelSignal, Policy, Role, Seen, Text};
 use serde_json::{Value, json};
 
-use super::{judged, stored, title};
+use super::{judged_with, stored, title};
+use crate::cli::guard::judge;
 use crate::cli::say;
 use crate::cli::scan::rounded;
-use crate::cli::texts::Way;
+use crate::cli::texts::{Way, cores};
+use crate::guard::speaker;
 
 /// Explain a verdict.
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,9 @@ pub struct Explain {
     text: Option<String>,
     #[command(flatten)]
     way: Way,
+    /// Ask this guard model too, a model folder, as the gateway would
+    #[arg(long, value_name = "DIR", conflicts_with = "store")]
+    guard: Option<PathBuf>,
     /// Explain a request on record in this audit store, from what was stored of it
     #[arg(long, value_name = "FILE", requires = "request")]
     store: Option<PathBuf>,
@@ -45,6 +52,7 @@ pub struct Explain {
 struct Verdict {
     decision: Decision,
     limit: Option<CoverageLimit>,
+    guard: ModelSignal,
 }
 
 impl Explain {
@@ -66,17 +74,45 @@ impl Explain {
         if self.found {
             seen.retain(|seen| is_found(&seen.fate));
         }
+        let guard = self.asked_guard(&text)?;
         let verdict = Verdict {
-            decision: judged(&policy, self.way.direction, asked).1,
+            decision: judged_with(&policy, self.way.direction, asked, &guard).1,
+            guard,
             limit: policy.screened(self.way.direction, &asked, &Allowance::default()).limit,
         };
         if self.json { self.print_json(&policy, &verdict, &seen, &text) } else { self.print(&policy, &verdict, &seen, &text) }?;
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What the guard model says of the text, where one is named and the gateway would ask it.
+    fn asked_guard(&self, text: &str) -> anyhow::Result<ModelSignal> {
+        let Some(dir) = &self.guard else { return Ok(ModelSignal::Skipped) };
+        ensure!(
+            self.way.direction == Direction::Request && self.way.role != Role::System,
+            "--guard: the guard reads requests, and what operators write in them is not its business"
+        );
+        let mut scorer = Scorer::open(dir, Place::Cpu(cores()))?;
+        let scores = judge(&mut scorer, &[(speaker(self.way.role), text)], &mut |_, _| {})?;
+        let Some(worst) = scores.first() else { bail!("{}: the model gave no score", dir.display()) };
+        Ok(ModelSignal::Scored { label: worst.label().to_owned(), score: worst.attack(), version: scorer.name, known: None })
+    }
+
+    /// A line about the guard model.
+    fn say_guard(&self, policy: &Policy, guard: &ModelSignal) -> anyhow::Result<()> {
+        let (flag, block) = policy.guard_thresholds();
+        match guard {
+            ModelSignal::Scored { label, score, version, .. } => {
+                say(format!("guard: {label}, score {score:.2} (flag from {flag:.2} on, block from {block:.2} on; {version})"))
+            }
+            _ if self.way.direction == Direction::Request => say("guard: not asked; --guard DIR asks a model"),
+            _ => Ok(()),
+        }
+    }
+
     fn print(&self, policy: &Policy, verdict: &Verdict, seen: &[Seen], text: &str) -> anyhow::Result<()> {
         let way = format!("{}, {}", self.way.direction.as_str(), self.way.role.as_str());
         say(format!("{}\n{way}: {}", title(policy, &self.policy), in_words(&verdict.decision)))?;
+        self.say_guard(policy, &verdict.guard)?;
         if let Some(CoverageLimit::DecodingBudget) = verdict.limit {
             let action = policy.on_decoding_budget().as_str();
             say(format!("not decoded in full: its decoded forms pass their budget, some were not searched; on_decoding_budget: {action}"))?;
@@ -108,12 +144,16 @@ impl Explain {
     }
 
     fn print_json(&self, policy: &Policy, verdict: &Verdict, seen: &[Seen], text: &str) -> anyhow::Result<()> {
-        let Verdict { decision, limit } = verdict;
+        let Verdict { decision, limit, guard } = verdict;
+        let guard = match guard {
+            ModelSignal::Scored { label, score, version, .. } => json!({"label": label, "score": rounded(*score), "version": version}),
+            _ => Value::Null,
+        };
         let limits: Vec<&str> = limit.iter().map(|limit| limit.as_str()).collect();
         let seen: Vec<Value> = seen.iter().map(|seen| self.value(seen, text)).collect();
         say(json!({
             "policy": policy.name(), "version": policy.version(), "direction": self.way.direction.as_str(), "role": self.way.role.as_str(),
-            "decision": decision.action.as_str(), "intended": decision.intended.as_str(), "coverage_limits": limits, "seen": seen,
+            "decision": decision.action.as_str(), "intended": decision.intended.as_str(), "coverage_limits": limits, "guard": guard, "seen": seen,
         }))
     }
 

@@ -52,11 +52,16 @@ fn title(policy: &Rules, path: &Path) -> String {
     format!("policy `{}` {} ({})", policy.name(), policy.version(), path.display())
 }
 
-/// What the rules find in a text and what is decided about it alone. The guard model is not asked.
-fn judged(policy: &Rules, direction: Direction, text: Text<'_>) -> (Vec<Finding>, Decision) {
+/// What the rules find in a text and what is decided about it alone, with what the guard model says of it.
+fn judged_with(policy: &Rules, direction: Direction, text: Text<'_>, guard: &ModelSignal) -> (Vec<Finding>, Decision) {
     let findings = policy.screen(direction, &text);
-    let decision = decide(policy, &[text], std::slice::from_ref(&findings), &ModelSignal::Skipped);
+    let decision = decide(policy, &[text], std::slice::from_ref(&findings), guard);
     (findings, decision)
+}
+
+/// The same without a guard model.
+fn judged(policy: &Rules, direction: Direction, text: Text<'_>) -> (Vec<Finding>, Decision) {
+    judged_with(policy, direction, text, &ModelSignal::Skipped)
 }
 
 /// The ids of the rules whose finding is of this action, each once.
