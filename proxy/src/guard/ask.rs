@@ -9,7 +9,7 @@ use portcullis_policies::{Action, KnownAttack, ModelSignal, Policy, Role};
 use tokio::time::timeout;
 
 use crate::dialect::{Leaf, Parsed};
-use crate::gate::Gate;
+use crate::gate::{Gate, unhurried};
 use crate::metrics::Stage;
 use crate::record::Ledger;
 
@@ -45,13 +45,13 @@ fn asked(parsed: &Parsed) -> Vec<Asked<'_>> {
 /// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place.
 pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed) -> ModelSignal {
     let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
-    let asked = asked(parsed);
+    let began = Instant::now();
+    let asked = unhurried(parsed.text_bytes(), || asked(parsed));
     if asked.is_empty() {
         return ModelSignal::Skipped;
     }
     let allowed = gate.timeouts.guard_for(asked.iter().map(|asked| asked.text.len()).sum());
     let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: asked.text.clone().into_owned() }).collect();
-    let began = Instant::now();
     // The deadline is the guard's to keep, and ours to hold it to.
     let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
     ledger.took(Stage::Guard, began);
