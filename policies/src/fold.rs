@@ -112,7 +112,7 @@ const ZEROS: &[u32] = &[
 ];
 
 /// Characters drawn like an ASCII one (after the confusables of UTS 39, the ones met in practice).
-fn look_alike(c: char) -> Option<char> {
+pub(crate) fn look_alike(c: char) -> Option<char> {
     let code = c as u32;
     if let Some(zero) = ZEROS.iter().find(|&&zero| (zero..zero + 10).contains(&code)) {
         return char::from_digit(code - zero, 10);

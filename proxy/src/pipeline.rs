@@ -124,8 +124,9 @@ async fn screen(
     let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
     let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
+    let refused = findings.iter().flatten().any(|finding| finding.action == Action::Block && !finding.monitored);
     // Nobody waits for a verdict on what a client that left has said.
-    let signal = or_gone(session, guard::screen(gate, ledger, &policy, &parsed)).await?;
+    let signal = or_gone(session, guard::screen(gate, ledger, &policy, &parsed, refused)).await?;
     let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));

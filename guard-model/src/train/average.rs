@@ -33,9 +33,19 @@ pub struct Part {
 /// Shares that are not 1 together, models that differ in shape or vocabulary, and what cannot be read or written.
 pub fn average(parts: &[Part], version: Option<&str>, out: &Path) -> Result<(), ModelError> {
     let Some(first) = parts.first() else { return Err(ModelError::Setting("there is no model to average".into())) };
+    if let Some(Part { dir, share }) = parts.iter().find(|part| !(0.0..=1.0).contains(&part.share)) {
+        return Err(ModelError::Setting(format!("{}: its share is {share}; it must be from 0 to 1", dir.display())));
+    }
     let sum: f64 = parts.iter().map(|part| part.share).sum();
-    if !parts.iter().all(|part| part.share.is_finite() && part.share >= 0.0) || (sum - 1.0).abs() > SHARES_OFF_MAX {
-        return Err(ModelError::Setting(format!("the shares must be from 0 to 1, and 1 together; these are {sum}")));
+    if (sum - 1.0).abs() > SHARES_OFF_MAX {
+        return Err(ModelError::Setting(format!("the shares must be 1 together; these are {sum}")));
+    }
+    let is_same = |dir: &Path| matches!((dir.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if parts.iter().any(|part| is_same(&part.dir)) {
+        return Err(ModelError::Setting(format!("--out {} is one of the models to average; name another folder", out.display())));
+    }
+    if version.is_some_and(|version| version.is_empty() || version.chars().any(char::is_control)) {
+        return Err(ModelError::Setting("--version must be a name in one line, such as small-3".into()));
     }
     let words = |dir: &Path| {
         let path = dir.join(FILES[1]);
@@ -59,6 +69,9 @@ pub fn average(parts: &[Part], version: Option<&str>, out: &Path) -> Result<(), 
         for name in names {
             let dims = other.weights.stored(&name)?.dims().to_vec();
             let tensor = (other.weights.wide(&name, &dims)? * (part.share / sum))?;
+            if !tensor.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()) {
+                return Err(ModelError::content(&part.dir, format!("tensor {name} holds a number that is not finite")));
+            }
             let whole = match sums.get(&name) {
                 Some(sum) if sum.dims() != dims => return differ("shape"),
                 Some(sum) => (sum + tensor)?,
@@ -135,8 +148,16 @@ mod tests {
         toy::folder(b.path());
         let refused = |parts: &[Part]| average(parts, None, out.path()).unwrap_err().to_string();
         assert!(refused(&[]).contains("no model"));
-        for share in [0.0, 0.4, 1.1, -1.0, f64::NAN] {
+        for share in [0.0, 0.4] {
             assert!(refused(&[part(a.path(), share)]).contains("1 together"), "{share}");
+        }
+        for share in [1.1, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(refused(&[part(a.path(), share)]).contains("from 0 to 1"), "{share}");
+        }
+        let taken = average(&[part(a.path(), 1.0)], None, a.path()).unwrap_err().to_string();
+        assert!(taken.contains("one of the models"), "{taken}");
+        for version in ["", "a\nb"] {
+            assert!(average(&[part(a.path(), 1.0)], Some(version), out.path()).unwrap_err().to_string().contains("--version"));
         }
         assert!(refused(&[part(a.path(), 0.5), part(b.path(), 0.5)]).contains("set of tensors"));
         let path = b.path().join("tokenizer.json");

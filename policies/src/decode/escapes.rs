@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use memchr::{memchr, memchr2};
+use unicode_normalization::char::compose;
 
 use super::Changes;
 
@@ -107,14 +108,26 @@ fn entity(bytes: &[u8]) -> Option<(char, usize)> {
     Some((c, end + usize::from(bytes.get(end) == Some(&b';'))))
 }
 
-/// Named character references (HTML Living Standard, section 13.5): punctuation, blanks, and letters without their accents.
+/// Named character references (HTML Living Standard, section 13.5): punctuation, blanks, and letters with accents.
 fn named(name: &str) -> Option<char> {
-    let accents = ["acute", "grave", "circ", "uml", "tilde", "cedil", "ring", "slash", "caron"];
+    const ACCENTS: [(&str, char); 8] = [
+        ("acute", '\u{301}'),
+        ("grave", '\u{300}'),
+        ("circ", '\u{302}'),
+        ("uml", '\u{308}'),
+        ("tilde", '\u{303}'),
+        ("cedil", '\u{327}'),
+        ("ring", '\u{30a}'),
+        ("caron", '\u{30c}'),
+    ];
     let mut letters = name.chars();
-    if let Some(letter) = letters.next().filter(|_| accents.contains(&letters.as_str())) {
-        return Some(letter);
+    let first = letters.next()?;
+    if let Some((_, accent)) = ACCENTS.iter().find(|(accent, _)| *accent == letters.as_str()) {
+        return Some(compose(first, *accent).unwrap_or(first));
     }
     Some(match name {
+        "oslash" => 'ø',
+        "Oslash" => 'Ø',
         "amp" | "AMP" => '&',
         "lt" | "LT" => '<',
         "gt" | "GT" => '>',

@@ -164,7 +164,7 @@ mod tests {
             ("0x69, 0x67, 0x6e, 0x6f, 0x72, 0x65, 0x20, 0x61, 0x6c, 0x6c, 0x20, 0x72", "ignore all r"),
             (r"\x69\x67\x6e\xe5\xbf\xbd", "ign忽"),
             ("%69gn%6Fre%20%E5%BF%BD%u5ffd", "ignore 忽忽"),
-            ("&#105;&#x67;n&amp;&eacute;&nbsp;&#105 x", "ign&e\u{a0}i x"),
+            ("&#105;&#x67;n&amp;&eacute;&nbsp;&#105 x", "ign&é\u{a0}i x"),
             (r"\u0069\u{67}\x6e\U0000006f \ud83d\ude00 \\u0069", "igno 😀 i"),
             ("U+0069 U+0067 U+006E, U+5FFD", "ign忽"),
             (r"ig&#8203;no\u200Bre U+202E", "ignore "),

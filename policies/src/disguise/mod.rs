@@ -19,6 +19,7 @@ use crate::map::Map;
 use crate::view::{Decoded, boundary_down, boundary_up};
 
 pub(crate) use hidden::hidden;
+pub(crate) use words::is_listed;
 use words::{ATTACKS, ATTACKS_ZH};
 
 /// Lists what a text may say if its letters are disguised.

@@ -277,6 +277,11 @@ pub(super) fn is_known(word: &str) -> bool {
     KNOWN.get_or_init(|| ATTACKS.iter().chain(OTHERS).copied().collect()).contains(word)
 }
 
+/// Returns true for a word of either list, also in the plural; in lower case.
+pub(crate) fn is_listed(word: &str) -> bool {
+    is_known(word) || is_attack(word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

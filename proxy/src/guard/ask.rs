@@ -1,11 +1,10 @@
 //! The step of the path that asks the guard: texts in, the worst of them out.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
 use portcullis_guard_model::{Answer, Input, Near, Speaker, Unavailable};
-use portcullis_policies::{Action, KnownAttack, ModelSignal, Policy, Role};
+use portcullis_policies::{Action, CoverageLimit, KnownAttack, ModelSignal, Policy, Role};
 use tokio::time::timeout;
 
 use crate::dialect::{Leaf, Parsed};
@@ -18,42 +17,78 @@ use super::read::read;
 /// How far on either side of the place where two parts of a message meet they are also read as one, in bytes: about a window of the
 /// shipped model. What lies farther off was read with its part.
 const SEAM_BYTES: usize = 512;
+/// What the texts of a request say when they are decoded may have as many bytes as they have, and so many more; a short text of several
+/// encodings fits, and a long one costs twice what it costs as written.
+const READINGS_BYTES_MORE: usize = 4 << 10;
 
-/// A text that the guard is asked about.
+/// What the guard is asked about a request.
+#[derive(Default)]
 struct Asked<'a> {
-    /// Where it stands.
+    texts: Vec<Input>,
+    /// Where each text stands.
+    places: Vec<Place<'a>>,
+    /// Bytes of all texts.
+    bytes: usize,
+    /// True when there was no room for all that the texts say when they are decoded.
+    over_budget: bool,
+}
+
+/// Where a text stands.
+struct Place<'a> {
     leaf: &'a Leaf,
-    text: Cow<'a, str>,
     /// True for what other texts asked about say too, read in another way.
     again: bool,
 }
 
-/// The texts that the guard reads: every one that may be rewritten and is not the operator's; as a sentence may be split over the parts
-/// of a message, what lies around the places where they meet; and what any of these says when it is decoded.
-fn asked(parsed: &Parsed) -> Vec<Asked<'_>> {
-    let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| (leaf, leaf.text.as_str(), false));
-    let seams = parsed.joined.iter().flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| (&joined.leaf, text, true)));
-    let mut asked = Vec::new();
-    for (leaf, text, again) in leaves.chain(seams).filter(|(leaf, ..)| leaf.role != Role::System) {
-        let (text, decoded) = read(text);
-        asked.push(Asked { leaf, text, again });
-        asked.extend(decoded.into_iter().map(|text| Asked { leaf, text: Cow::Owned(text), again: true }));
+impl<'a> Asked<'a> {
+    /// The texts that the guard reads: every one that may be rewritten and is not the operator's; as a sentence may be split over the parts
+    /// of a message, what lies around the places where they meet; and, if `decode`, what any of these says when it is decoded.
+    fn of(parsed: &'a Parsed, decode: bool) -> Self {
+        let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| (leaf, leaf.text.as_str(), false));
+        let seams = parsed.joined.iter().flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| (&joined.leaf, text, true)));
+        let mut asked = Self::default();
+        let mut room = parsed.text_bytes() + READINGS_BYTES_MORE;
+        for (leaf, text, again) in leaves.chain(seams).filter(|(leaf, ..)| leaf.role != Role::System) {
+            let (text, decoded) = read(text, decode);
+            asked.add(leaf, text.into_owned(), again);
+            for text in decoded {
+                match room.checked_sub(text.len()) {
+                    Some(left) => {
+                        room = left;
+                        asked.add(leaf, text, true);
+                    }
+                    None => asked.over_budget = true,
+                }
+            }
+        }
+        asked
     }
-    asked
+
+    fn add(&mut self, leaf: &'a Leaf, text: String, again: bool) {
+        self.bytes += text.len();
+        self.texts.push(Input { speaker: speaker(leaf.role), text });
+        self.places.push(Place { leaf, again });
+    }
 }
 
-/// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place.
-pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed) -> ModelSignal {
+/// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place. What texts say when
+/// they are decoded is not asked about where the rules have decided: `refused`.
+pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, refused: bool) -> ModelSignal {
     let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
     let began = Instant::now();
-    let asked = unhurried(parsed.text_bytes(), || asked(parsed));
-    if asked.is_empty() {
+    let Asked { texts, places, bytes, over_budget } = unhurried(parsed.text_bytes(), || Asked::of(parsed, !refused));
+    if texts.is_empty() {
         return ModelSignal::Skipped;
     }
-    let allowed = gate.timeouts.guard_for(asked.iter().map(|asked| asked.text.len()).sum());
-    let inputs = asked.iter().map(|asked| Input { speaker: speaker(asked.leaf.role), text: asked.text.clone().into_owned() }).collect();
+    if over_budget {
+        ledger.limited(CoverageLimit::DecodingBudget);
+    }
+    let allowed = gate.timeouts.guard_for(bytes);
     // The deadline is the guard's to keep, and ours to hold it to.
-    let answer = timeout(allowed, guard.classify(inputs, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
+    let answer = match over_budget && policy.on_decoding_budget() == Action::Block {
+        true => Err(Unavailable::Failed("what a text says when it is decoded is too much to read".to_owned())),
+        false => timeout(allowed, guard.classify(texts, began + allowed)).await.unwrap_or(Err(Unavailable::Late)),
+    };
     ledger.took(Stage::Guard, began);
     if let Err(reason) = &answer
         && gate.warnings.check().is_ok()
@@ -62,9 +97,9 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
     }
     let said = policy.on_known_attack();
     if let (Ok(answer), true) = (&answer, said > Action::Allow) {
-        note_known(ledger, &asked, answer, said);
+        note_known(ledger, &places, answer, said);
     }
-    let signal = signal(answer, asked.len());
+    let signal = signal(answer, places.len());
     if let ModelSignal::Unavailable { reason } = &signal {
         gate.metrics.guard_unavailable(reason);
     }
@@ -72,13 +107,13 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
 }
 
 /// Notes each text near a known attack; of what is read again only those that no text before is near to.
-fn note_known(ledger: &mut Ledger, asked: &[Asked<'_>], answer: &Answer, said: Action) {
+fn note_known(ledger: &mut Ledger, places: &[Place<'_>], answer: &Answer, said: Action) {
     let mut noted = HashSet::new();
-    for (asked, judged) in asked.iter().zip(&answer.judged) {
+    for (place, judged) in places.iter().zip(&answer.judged) {
         let Some(near) = &judged.known else { continue };
         let is_new = noted.insert(&near.id);
-        if is_new || !asked.again {
-            ledger.found_known(asked.leaf, &near.id, said);
+        if is_new || !place.again {
+            ledger.found_known(place.leaf, &near.id, said);
         }
     }
 }

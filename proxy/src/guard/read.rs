@@ -6,9 +6,9 @@ use portcullis_policies::readings;
 
 use super::plain::plain;
 
-/// A text as the guard is shown it, and what else it says; see [`readings`].
-pub fn read(text: &str) -> (Cow<'_, str>, Vec<String>) {
+/// A text as the guard is shown it, and, if `decode`, what else it says; see [`readings`].
+pub fn read(text: &str, decode: bool) -> (Cow<'_, str>, Vec<String>) {
     let text = plain(text);
-    let decoded = readings(&text);
+    let decoded = if decode { readings(&text) } else { Vec::new() };
     (text, decoded)
 }

@@ -1,6 +1,6 @@
 //! `portcullis guard average`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use portcullis_guard_model::train::average::{Part, average};
@@ -26,6 +26,7 @@ pub(super) struct Average {
 fn part(word: &str) -> Result<(PathBuf, Option<f64>), String> {
     match word.rsplit_once('=') {
         None => Ok((word.into(), None)),
+        Some(_) if Path::new(word).is_dir() => Ok((word.into(), None)),
         Some((dir, share)) => match share.parse() {
             Ok(share) => Ok((dir.into(), Some(share))),
             Err(_) => Err("what follows `=` is its share, a number from 0 to 1".into()),
@@ -40,7 +41,7 @@ impl Average {
         let each = 1.0 / all as f64;
         let parts: Vec<Part> = self.models.into_iter().map(|(dir, share)| Part { dir, share: share.unwrap_or(each) }).collect();
         average(&parts, self.version.as_deref(), &self.out)?;
-        say_note(&format!("{}: the mean of {all} models", self.out.display()));
+        say_note(&format!("{}: written, the mean of {all}", self.out.display()));
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -18,7 +18,7 @@ pub(in crate::cli) fn judge(
 ) -> Result<Vec<Scores>, ModelError> {
     let (mut readings, mut counts) = (Vec::new(), Vec::new());
     for (speaker, text) in texts {
-        let (written, decoded) = read(text);
+        let (written, decoded) = read(text, true);
         counts.push(1 + decoded.len());
         readings.push((*speaker, written));
         readings.extend(decoded.into_iter().map(|text| (*speaker, Cow::Owned(text))));

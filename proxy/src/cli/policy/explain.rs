@@ -28,7 +28,7 @@ pub struct Explain {
     text: Option<String>,
     #[command(flatten)]
     way: Way,
-    /// Ask this guard model too, a model folder, as the gateway would
+    /// Ask this guard model too, a model folder; known attacks are not compared
     #[arg(long, value_name = "DIR", conflicts_with = "store")]
     guard: Option<PathBuf>,
     /// Explain a request on record in this audit store, from what was stored of it
@@ -101,9 +101,9 @@ impl Explain {
     fn say_guard(&self, policy: &Policy, guard: &ModelSignal) -> anyhow::Result<()> {
         let (flag, block) = policy.guard_thresholds();
         match guard {
-            ModelSignal::Scored { label, score, version, .. } => {
-                say(format!("guard: {label}, score {score:.2} (flag from {flag:.2} on, block from {block:.2} on; {version})"))
-            }
+            ModelSignal::Scored { label, score, version, .. } => say(format!(
+                "guard: {label}, score {score:.2} (flag from {flag:.2} on, block from {block:.2} on; {version}; known attacks not compared)"
+            )),
             _ if self.way.direction == Direction::Request => say("guard: not asked; --guard DIR asks a model"),
             _ => Ok(()),
         }
