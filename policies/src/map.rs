@@ -78,7 +78,7 @@ impl Map {
     /// Lists the places of a target of `length` bytes that were decoded.
     pub(crate) fn new_places(&self, length: usize) -> Vec<Range<usize>> {
         if self.is_new_throughout {
-            return vec![0..length];
+            return std::iter::once(0..length).collect();
         }
         self.units.iter().filter(|unit| !unit.is_gap && unit.to < unit.to_end).map(|unit| unit.to..unit.to_end).collect()
     }
