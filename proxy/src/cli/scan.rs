@@ -97,8 +97,11 @@ impl Asked {
         if way.direction == Direction::Response || text.role == Role::System {
             return ModelSignal::Skipped;
         }
-        let input = Input { speaker: guard::speaker(text.role), text: text.text.to_owned() };
-        guard::signal(self.runtime.block_on(self.guard.classify(vec![input], Instant::now() + SCAN_PATIENCE)), 1)
+        let (written, decoded) = guard::read(text.text, true);
+        let texts = std::iter::once(written.into_owned()).chain(decoded);
+        let inputs: Vec<Input> = texts.map(|said| Input { speaker: guard::speaker(text.role), text: said }).collect();
+        let count = inputs.len();
+        guard::signal(self.runtime.block_on(self.guard.classify(inputs, Instant::now() + SCAN_PATIENCE)), count)
     }
 }
 
