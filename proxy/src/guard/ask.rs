@@ -17,9 +17,9 @@ use super::read::read;
 /// How far on either side of the place where two parts of a message meet they are also read as one, in bytes: about a window of the
 /// shipped model. What lies farther off was read with its part.
 const SEAM_BYTES: usize = 512;
-/// What the texts of a request say when they are decoded may have as many bytes as they have, and so many more; a short text of several
-/// encodings fits, and a long one costs twice what it costs as written.
-const READINGS_BYTES_MORE: usize = 4 << 10;
+/// What a text says when it is decoded may have twice its bytes, and so many more: encodings in encodings fit, and no text takes the room
+/// of another.
+const READINGS_BYTES_MORE: usize = 1 << 10;
 
 /// What the guard is asked about a request.
 #[derive(Default)]
@@ -47,9 +47,9 @@ impl<'a> Asked<'a> {
         let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| (leaf, leaf.text.as_str(), false));
         let seams = parsed.joined.iter().flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| (&joined.leaf, text, true)));
         let mut asked = Self::default();
-        let mut room = parsed.text_bytes() + READINGS_BYTES_MORE;
         for (leaf, text, again) in leaves.chain(seams).filter(|(leaf, ..)| leaf.role != Role::System) {
             let (text, decoded) = read(text, decode);
+            let mut room = 2 * text.len() + READINGS_BYTES_MORE;
             asked.add(leaf, text.into_owned(), again);
             for text in decoded {
                 match room.checked_sub(text.len()) {
