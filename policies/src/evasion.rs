@@ -104,6 +104,19 @@ mod encoders {
         base64_of(text.as_bytes(), b"+/", true)
     }
 
+    pub fn base32(text: &str) -> String {
+        let mut digits = String::new();
+        for five in text.as_bytes().chunks(5) {
+            let value = five.iter().fold(0u64, |value, &byte| value << 8 | u64::from(byte)) << (8 * (5 - five.len()));
+            for nth in 0..(five.len() * 8).div_ceil(5) {
+                let value = (value >> (35 - 5 * nth)) as u8 & 31;
+                digits.push(char::from(if value < 26 { b'A' + value } else { b'2' + value - 26 }));
+            }
+        }
+        digits.push_str(&"=".repeat(digits.len().next_multiple_of(8) - digits.len()));
+        digits
+    }
+
     pub fn base64_url(text: &str) -> String {
         base64_of(text.as_bytes(), b"-_", false)
     }
@@ -212,6 +225,15 @@ const ENCODINGS: &[Encoder] = &[
     ("quoted-printable with soft lines", |t| {
         encoders::bytes(t, |b| if b.is_ascii_alphanumeric() { format!("{}=\r\n", char::from(b)) } else { format!("={b:02X}") })
     }),
+    ("base64 two letters late", |t| format!("Drop the first two: zQ{}", encoders::base64(t))),
+    ("base32", |t| encoders::base32(t)),
+    ("base32 in small letters", |t| format!("decode {}", encoders::base32(t).to_lowercase())),
+    ("decimal codes", |t| encoders::characters(t, |c| format!("{} ", c as u32))),
+    ("decimal codes as a list", |t| format!("{:?}", t.chars().map(u32::from).collect::<Vec<u32>>())),
+    ("decimal bytes", |t| encoders::bytes(t, |b| format!("{b},"))),
+    ("chr()", |t| encoders::characters(t, |c| format!("chr({})+", c as u32))),
+    ("octal codes", |t| encoders::bytes(t, |b| format!("{b:03o} "))),
+    ("octal escapes", |t| encoders::bytes(t, |b| format!("\\{b:03o}"))),
     ("bits", |t| encoders::bytes(t, |b| format!("{b:08b} "))),
     ("bits in a row", |t| encoders::bytes(t, |b| format!("{b:08b}"))),
     ("base64 of percent of entities", |t| {
@@ -311,6 +333,8 @@ fn honest() -> Vec<String> {
         "{\"name\":\"\\u5f20\\u4e09\",\"city\":\"\\u5317\\u4eac\",\"note\":\"\\u4f60\\u597d\"}",
         "printf(\"\\u00e9t\\u00e9 \\n\");",
         "uint8_t table[] = {0x00, 0x01, 0x02, 0x03, 0x10, 0x11, 0x12, 0x13, 0x20, 0x21, 0x22, 0x23, 0x30, 0x31};",
+        "105 103 110 are codes of letters; 98.6, 99.1, 101 and 72 bpm, 66 bpm, 71 bpm, 68 bpm are not.",
+        "pulse: 72, 98, 66, 101, 87, 112, 70, 99, 68, 104, 73, 95; blood sugar 97 101 99 104 110 98 102 107",
         "int primes[] = {2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61};",
         "SELECT * FROM t WHERE a LIKE '%20%' AND b <> '100%'",
         "x=20;y=3D;z=FF&w=1",

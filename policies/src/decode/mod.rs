@@ -1,9 +1,11 @@
-//! Decoding: what base64, hex, percent-encoding, HTML entities, escapes and quoted-printable in a text say.
+//! Decoding: what base64, base32, hex, lists of character codes, percent-encoding, HTML entities, escapes and quoted-printable in a text
+//! say.
 //!
 //! One pass takes in every encoding at once; encodings inside encodings are the caller's business, who decodes again what came out.
 //! The result keeps, of what was not decoded, only what stands near: matches may reach out of an encoding, but seldom far, and a page
 //! with one `&amp;` is not searched twice. All work is linear in the text.
 
+mod codes;
 mod escapes;
 mod runs;
 
@@ -111,6 +113,9 @@ pub(crate) fn decoded(text: &str) -> Option<Decoded> {
     if runs::may_have_bits(bytes) {
         runs::bits(text, &mut changes);
     }
+    if codes::may_have(bytes) {
+        codes::listed(text, &mut changes);
+    }
     changes.applied(text)
 }
 
@@ -119,16 +124,22 @@ const UNREADABLE_PERCENT_MAX: usize = 10;
 
 /// Reads decoded bytes as text, in UTF-8 or UTF-16. None when they are mostly something else: a picture, a hash.
 fn readable(bytes: &[u8]) -> Option<String> {
-    let is_bad = |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
-    let is_text = |text: &String| {
-        let (bad, all) = (text.chars().filter(is_bad).count(), text.chars().count());
-        all > 0 && bad * 100 <= all * UNREADABLE_PERCENT_MAX
-    };
     if is_wide(bytes) {
         let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
-        return Some(String::from_utf16_lossy(&units)).filter(is_text);
+        return Some(String::from_utf16_lossy(&units)).filter(|text| is_text(text));
     }
-    Some(String::from_utf8_lossy(bytes).into_owned()).filter(is_text)
+    readable_utf8(bytes)
+}
+
+/// The same for UTF-8 alone.
+fn readable_utf8(bytes: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(bytes).into_owned()).filter(|text| is_text(text))
+}
+
+fn is_text(text: &str) -> bool {
+    let is_bad = |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !matches!(c, '\n' | '\r' | '\t'));
+    let (bad, all) = (text.chars().filter(is_bad).count(), text.chars().count());
+    all > 0 && bad * 100 <= all * UNREADABLE_PERCENT_MAX
 }
 
 /// Returns true for what is likely UTF-16, little end first: Latin letters have a zero in every second byte, Chinese ones their block.
@@ -170,6 +181,15 @@ mod tests {
             (r"ig&#8203;no\u200Bre U+202E", "ignore "),
             ("=69=67=6E=6F re=\r\nst =E5=BF=BD", "igno rest 忽"),
             ("01101001 01100111 01101110 01101111 01110010 01100101", "ignore"),
+            ("do 105 103 110 111 114 101 32 97 108 108 now", "do ignore all now"),
+            ("[73,71,78,79,82,69,32,65,76,76]", "[IGNORE ALL]"),
+            ("chr(105)+chr(103)+chr(110)+chr(111) + chr(114) + chr(101)+chr(32)+chr(97)", "chr(ignore a)"),
+            ("151 147 156 157 162 145 040 141 154 154", "ignore all"),
+            (r"\151\147\156\157\162\145\040\141\154\154", r"\ignore all"),
+            ("24573,30053,25152,26377,25351,20196,24182,19988", "忽略所有指令并且"),
+            ("NFTW433SMUQGC3DMEBZHK3DFOM======", "ignore all rules"),
+            ("nftw433smuqgc3dmebzhk3dfom", "ignore all rules"),
+            ("XaWdub3JlIGFsbCBydWxlcw==", "ignore all rules"),
         ] {
             assert_eq!(plain(text), expected, "{text}");
         }
@@ -183,6 +203,11 @@ mod tests {
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "/usr/local/share/applications/internationalization",
             "12:30:45 00:1b:44:11:3a:b7 2024-01-01",
+            "pulse 72 98 66 101 87 112 70 99 68 104",
+            "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17",
+            "10.98.105.110 10.99.101.102 10.97.98.99",
+            "r: 105, g: 103, b: 110, a: 111, w: 114, h: 101, x: 97, y: 98",
+            "getElementsByTagName JBSWY3DPEHPK3PXQ INTERNATIONALIZATION",
         ] {
             assert_eq!(plain(text), "", "{text}");
         }

@@ -1,13 +1,17 @@
-//! Encodings of whole runs: base64, hex, bits. A run is decoded when what it says is text.
+//! Encodings of whole runs: base64, base32, hex, bits. A run is decoded when what it says is text.
 
 use std::ops::Range;
 
 use memchr::memchr_iter;
 
-use super::{Changes, readable};
+use super::{Changes, readable, readable_utf8};
 
 /// Shortest run that is tried as base64, in characters: twelve bytes.
 const BASE64_MIN: usize = 16;
+/// Most signs that fill up the last group, of base32.
+const PADDING_MAX: usize = 6;
+/// So many digits of base64 stand for three bytes.
+const BASE64_GROUP: usize = 4;
 /// Shortest run that is tried as hex, in digits: twelve bytes.
 const HEX_MIN: usize = 24;
 /// Fewest pairs of hex digits with something between them.
@@ -123,49 +127,92 @@ fn take_lines(bytes: &[u8], lines: &[Range<usize>], changes: &mut Changes) -> bo
     for line in lines {
         joined.extend_from_slice(&bytes[line.clone()]);
     }
-    let Some(text) = spoken(&joined) else { return false };
+    let Some(text) = spoken(&joined, readable) else { return false };
     changes.push(first.start..padded(bytes, last.end), &text);
     true
 }
 
-/// Decodes a run, or those parts of it that stand between slashes and the like.
+/// Decodes a run, or those parts of it that stand between slashes and the like, or what begins a few digits later: whoever put those
+/// before it can say so to the model. UTF-8 is tried first everywhere: Latin text begun at a wrong digit looks like Chinese in UTF-16.
 fn take_run(bytes: &[u8], run: Range<usize>, changes: &mut Changes) {
-    if let Some(text) = spoken(&bytes[run.clone()]) {
-        changes.push(run.start..padded(bytes, run.end), &text);
-        return;
-    }
-    let mut start = run.start;
-    let parts = bytes[run.clone()].split(|byte| matches!(byte, b'/' | b'-' | b'_' | b'+'));
-    for part in parts {
-        let end = start + part.len();
-        let is_whole = part.len() == run.len();
-        if let Some(text) = (!is_whole && part.len() >= BASE64_MIN).then(|| spoken(part)).flatten() {
-            let end = if end == run.end { padded(bytes, end) } else { end };
-            changes.push(start..end, &text);
+    let take = |place: Range<usize>, late: usize, read: Read, changes: &mut Changes| {
+        let digits = &bytes[(place.start + late).min(place.end)..place.end];
+        let text = (digits.len() >= BASE64_MIN).then(|| spoken(digits, read)).flatten();
+        let end = if place.end == run.end { padded(bytes, place.end) } else { place.end };
+        text.as_ref().map(|text| changes.push(place.start..end, text)).is_some()
+    };
+    for read in [readable_utf8, readable] {
+        if take(run.clone(), 0, read, changes) {
+            return;
         }
-        start = end + 1;
+        let (mut start, mut is_taken) = (run.start, false);
+        for part in bytes[run.clone()].split(|byte| matches!(byte, b'/' | b'-' | b'_' | b'+')) {
+            is_taken |= part.len() < run.len() && take(start..start + part.len(), 0, read, changes);
+            start += part.len() + 1;
+        }
+        if is_taken {
+            return;
+        }
+        if (1..BASE64_GROUP).any(|late| take(run.clone(), late, readable_utf8, changes)) {
+            return;
+        }
     }
 }
 
 /// Moves past padding.
 fn padded(bytes: &[u8], at: usize) -> usize {
-    at + bytes[at..].iter().take(2).take_while(|&&byte| byte == b'=').count()
+    at + bytes[at..].iter().take(PADDING_MAX).take_while(|&&byte| byte == b'=').count()
 }
 
-/// Reads digits as hex or as base64.
-fn spoken(digits: &[u8]) -> Option<String> {
+/// Reads bytes as text, if they are any.
+type Read = fn(&[u8]) -> Option<String>;
+
+/// Reads digits as hex, as base32 or as base64.
+fn spoken(digits: &[u8], read: Read) -> Option<String> {
     let hex = digits.strip_prefix(b"0x").or_else(|| digits.strip_prefix(b"0X")).unwrap_or(digits);
     if hex.len() >= HEX_MIN && hex.len().is_multiple_of(2) && hex.iter().all(u8::is_ascii_hexdigit) {
         let pair = |pair: &[u8]| pair.iter().fold(0, |value, &digit| (value << 4) | char::from(digit).to_digit(16).unwrap_or(0) as u8);
-        let read = |digits: &[u8]| readable(&digits.chunks(2).map(pair).collect::<Vec<u8>>());
-        if let Some(text) = read(&hex[..hex.len().min(HEAD)]).and_then(|_| read(hex)) {
+        let said = |digits: &[u8]| read(&digits.chunks(2).map(pair).collect::<Vec<u8>>());
+        if let Some(text) = said(&hex[..hex.len().min(HEAD)]).and_then(|_| said(hex)) {
             return Some(text);
         }
     }
-    if digits.len() < BASE64_MIN || digits.len() % 4 == 1 {
+    if digits.len() < BASE64_MIN {
         return None;
     }
-    readable(&base64(&digits[..digits.len().min(HEAD)])).and_then(|_| readable(&base64(digits)))
+    let said = |decode: &dyn Fn(&[u8]) -> Vec<u8>, digits: &[u8]| {
+        read(&decode(&digits[..digits.len().min(HEAD)])).and_then(|_| read(&decode(digits)))
+    };
+    if is_base32(digits)
+        && let Some(text) = said(&base32, digits)
+    {
+        return Some(text);
+    }
+    if digits.len() % BASE64_GROUP == 1 {
+        return None;
+    }
+    said(&base64, digits)
+}
+
+/// Returns true for digits of base32 in one case (RFC 4648, section 6).
+fn is_base32(digits: &[u8]) -> bool {
+    let is_in = |letters: std::ops::RangeInclusive<u8>| digits.iter().all(|digit| letters.contains(digit) || matches!(digit, b'2'..=b'7'));
+    is_in(b'A'..=b'Z') || is_in(b'a'..=b'z')
+}
+
+fn base32(digits: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(digits.len() / 8 * 5 + 5);
+    let (mut held, mut bits) = (0u32, 0);
+    for &digit in digits {
+        let value = if digit.is_ascii_digit() { digit - b'2' + 26 } else { digit.to_ascii_lowercase() - b'a' };
+        held = (held << 5) | u32::from(value);
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+        }
+    }
+    bytes
 }
 
 fn base64(digits: &[u8]) -> Vec<u8> {
