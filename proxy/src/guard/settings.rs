@@ -16,12 +16,11 @@ const BATCH_TOKENS_LIMIT: usize = 1 << 20;
 const CACHE_WINDOWS_LIMIT: usize = 1 << 20;
 
 /// `guard:` as written.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum GuardFile {
-    /// There is none.
-    #[default]
-    Off,
+    /// There is none. (With braces: a variant without them would take any key.)
+    Off {},
     /// One that follows a script.
     Scripted {
         /// The script.
@@ -30,6 +29,12 @@ pub enum GuardFile {
     },
     /// A model.
     Model(ModelFile),
+}
+
+impl Default for GuardFile {
+    fn default() -> Self {
+        Self::Off {}
+    }
 }
 
 impl GuardFile {
@@ -47,11 +52,11 @@ impl GuardFile {
             }
 
             fn visit_str<E: Error>(self, word: &str) -> Result<GuardFile, E> {
-                if word == "off" { Ok(GuardFile::Off) } else { Err(E::invalid_value(Unexpected::Str(word), &self)) }
+                if word == "off" { Ok(GuardFile::Off {}) } else { Err(E::invalid_value(Unexpected::Str(word), &self)) }
             }
 
             fn visit_bool<E: Error>(self, on: bool) -> Result<GuardFile, E> {
-                if on { Err(E::invalid_value(Unexpected::Bool(on), &self)) } else { Ok(GuardFile::Off) }
+                if on { Err(E::invalid_value(Unexpected::Bool(on), &self)) } else { Ok(GuardFile::Off {}) }
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<GuardFile, A::Error> {
@@ -137,7 +142,7 @@ impl GuardFile {
     /// The setting, what is wrong with it and what is right.
     pub fn settings(self, base: &Path) -> Result<GuardSettings, String> {
         Ok(match self {
-            Self::Off => GuardSettings::Off,
+            Self::Off {} => GuardSettings::Off,
             Self::Scripted { script } => GuardSettings::Scripted(script),
             Self::Model(file) => GuardSettings::Model(file.settings(base)?),
         })
@@ -203,6 +208,8 @@ mod tests {
         for off in ["off", "\"off\"", "{ kind: off }", "{ kind: \"off\" }"] {
             assert!(matches!(read(off), Ok(GuardSettings::Off)), "{off}");
         }
+        let error = read("{ kind: off, path: small }").unwrap_err();
+        assert!(error.contains("path"), "{error}");
         for other in ["on", "true", "3", "[]"] {
             let error = read(other).unwrap_err();
             assert!(error.contains("`off`, or a mapping such as"), "{error}");
