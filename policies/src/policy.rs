@@ -274,10 +274,16 @@ impl Policy {
         let asked = Asked { direction, role: text.role, encoding: text.encoding, allowance };
         let mut findings = self.resolve(&asked, self.candidates(&asked, &views, 0));
         let limit = views.is_over_budget().then_some(CoverageLimit::DecodingBudget);
-        if let Some(finding) = limit.and_then(|_| coverage::finding(self.settings.on_decoding_budget)) {
+        if let Some(finding) = limit.and_then(|_| self.undecoded()) {
             findings.insert(0, finding);
         }
         Screened { findings, limit }
+    }
+
+    /// The finding of a text of which not all was read that it says when it is decoded; none where the policy allows such.
+    #[must_use]
+    pub fn undecoded(&self) -> Option<Finding> {
+        coverage::finding(self.settings.on_decoding_budget)
     }
 
     /// Returns what is done about a text whose decoded forms pass their budget: allow, flag or block.

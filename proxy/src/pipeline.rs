@@ -23,6 +23,7 @@ use crate::config::Durability;
 use crate::dialect::{Leaf, Parsed};
 use crate::edge::{self, Head, Route};
 use crate::gate::{Caller, Gate, unhurried};
+use crate::guard::Heard;
 use crate::limit::{Permit, Share};
 use crate::metrics::Stage;
 use crate::record::Ledger;
@@ -122,11 +123,14 @@ async fn screen(
     notices::tell(gate, today);
     let allowance = policy.allowance(&caller.record.tenant, &caller.record.id, today);
     let rules = |ledger: &mut Ledger| screen_rules(ledger, (&policy, &allowance), &parsed, &texts);
-    let findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
+    let mut findings = ledger.timed(Stage::Rules, |ledger| unhurried(text_bytes as usize, || rules(ledger)));
     ledger.event.screened_bytes = Some(text_bytes);
     let refused = findings.iter().flatten().any(|finding| finding.action == Action::Block && !finding.monitored);
     // Nobody waits for a verdict on what a client that left has said.
-    let signal = or_gone(session, guard::screen(gate, ledger, &policy, &parsed, refused)).await?;
+    let Heard { signal, too_much } = or_gone(session, guard::screen(gate, ledger, &policy, &parsed, refused)).await?;
+    for nth in too_much {
+        note_unread(ledger, &policy, &parsed, (nth, &mut findings[nth]));
+    }
     let decision = decide_as(gate, (&caller, &policy), &parsed, &texts, &findings, &signal);
     if policy.stores_redacted_text() {
         ledger.event.redacted_prompt = Some(kept::prompt(&policy, &texts, &findings));
@@ -177,6 +181,14 @@ fn upstream(gate: &Gate, model: &str) -> Result<Arc<Upstream>, No> {
 
 fn text(leaf: &Leaf) -> Text<'_> {
     Text { role: leaf.role, encoding: leaf.encoding, redactable: leaf.redactable, text: &leaf.text }
+}
+
+/// Notes that the guard did not read all that a text says when it is decoded, unless the rules did not either and it is known.
+fn note_unread(ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, (nth, findings): (usize, &mut Vec<Finding>)) {
+    let Some(finding) = policy.undecoded().filter(|finding| findings.iter().all(|known| known.rule.id != finding.rule.id)) else { return };
+    let leaf = parsed.leaves.iter().chain(parsed.joined.iter().map(|joined| &joined.leaf)).nth(nth);
+    ledger.found(Direction::Request, leaf.map_or("", |leaf| &leaf.pointer), std::slice::from_ref(&finding));
+    findings.insert(0, finding);
 }
 
 fn screen_rules(ledger: &mut Ledger, (policy, allowance): (&Policy, &Allowance), parsed: &Parsed, texts: &[Text<'_>]) -> Vec<Vec<Finding>> {

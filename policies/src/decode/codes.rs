@@ -79,7 +79,12 @@ fn code(digits: &[u8], radix: u32) -> Option<char> {
 
 /// Returns true for what stands between two codes of a list: signs, and the name of a function that makes a character.
 fn is_between(between: &[u8]) -> bool {
-    let is_sign = |byte: &u8| matches!(byte, b' ' | b',' | b';' | b'|' | b'-' | b'_' | b'+' | b'(' | b')' | b'[' | b']' | b'\'' | b'"' | b'\\' | b'\n' | b'\r' | b'\t');
+    let is_sign = |byte: &u8| {
+        matches!(
+            byte,
+            b' ' | b',' | b';' | b'|' | b'-' | b'_' | b'+' | b'(' | b')' | b'[' | b']' | b'\'' | b'"' | b'\\' | b'\n' | b'\r' | b'\t'
+        )
+    };
     let start = between.iter().take_while(|byte| is_sign(byte)).count();
     let end = between.iter().rev().take_while(|byte| is_sign(byte)).count();
     let word = between.get(start..between.len() - end).unwrap_or_default();

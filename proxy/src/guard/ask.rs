@@ -29,8 +29,22 @@ struct Asked<'a> {
     places: Vec<Place<'a>>,
     /// Bytes of all texts.
     bytes: usize,
-    /// True when there was no room for all that the texts say when they are decoded.
-    over_budget: bool,
+    /// The texts of the request, by number, of which not all is read that they say when they are decoded.
+    too_much: Vec<usize>,
+}
+
+/// What comes of asking the guard.
+pub struct Heard {
+    /// What it says to the request.
+    pub signal: ModelSignal,
+    /// The texts of the request that were not read in full, by number, those where parts of a message meet behind the others.
+    pub too_much: Vec<usize>,
+}
+
+impl From<ModelSignal> for Heard {
+    fn from(signal: ModelSignal) -> Self {
+        Self { signal, too_much: Vec::new() }
+    }
 }
 
 /// Where a text stands.
@@ -44,10 +58,14 @@ impl<'a> Asked<'a> {
     /// The texts that the guard reads: every one that may be rewritten and is not the operator's; as a sentence may be split over the parts
     /// of a message, what lies around the places where they meet; and, if `decode`, what any of these says when it is decoded.
     fn of(parsed: &'a Parsed, decode: bool) -> Self {
-        let leaves = parsed.leaves.iter().filter(|leaf| leaf.redactable).map(|leaf| (leaf, leaf.text.as_str(), false));
-        let seams = parsed.joined.iter().flat_map(|joined| joined.seams(SEAM_BYTES).into_iter().map(|text| (&joined.leaf, text, true)));
+        let leaves =
+            parsed.leaves.iter().enumerate().filter(|(_, leaf)| leaf.redactable).map(|(nth, leaf)| (nth, leaf, leaf.text.as_str(), false));
+        let joined = parsed.leaves.len()..;
+        let seams = joined
+            .zip(&parsed.joined)
+            .flat_map(|(nth, joined)| joined.seams(SEAM_BYTES).into_iter().map(move |text| (nth, &joined.leaf, text, true)));
         let mut asked = Self::default();
-        for (leaf, text, again) in leaves.chain(seams).filter(|(leaf, ..)| leaf.role != Role::System) {
+        for (nth, leaf, text, again) in leaves.chain(seams).filter(|(_, leaf, ..)| leaf.role != Role::System) {
             let (text, decoded) = read(text, decode);
             let mut room = 2 * text.len() + READINGS_BYTES_MORE;
             asked.add(leaf, text.into_owned(), again);
@@ -57,7 +75,8 @@ impl<'a> Asked<'a> {
                         room = left;
                         asked.add(leaf, text, true);
                     }
-                    None => asked.over_budget = true,
+                    None if asked.too_much.last() == Some(&nth) => {}
+                    None => asked.too_much.push(nth),
                 }
             }
         }
@@ -73,22 +92,19 @@ impl<'a> Asked<'a> {
 
 /// Asks the guard, if there is one; the worst text counts. Texts near a known attack are noted, each with its place. What texts say when
 /// they are decoded is not asked about where the rules have decided: `refused`.
-pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, refused: bool) -> ModelSignal {
-    let Some(guard) = &gate.guard else { return ModelSignal::Skipped };
+pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &Parsed, refused: bool) -> Heard {
+    let Some(guard) = &gate.guard else { return ModelSignal::Skipped.into() };
     let began = Instant::now();
-    let Asked { texts, places, bytes, over_budget } = unhurried(parsed.text_bytes(), || Asked::of(parsed, !refused));
+    let Asked { texts, places, bytes, too_much } = unhurried(parsed.text_bytes(), || Asked::of(parsed, !refused));
     if texts.is_empty() {
-        return ModelSignal::Skipped;
+        return ModelSignal::Skipped.into();
     }
-    if over_budget {
+    if !too_much.is_empty() {
         ledger.limited(CoverageLimit::DecodingBudget);
     }
     let allowed = gate.timeouts.guard_for(bytes);
     // The deadline is the guard's to keep, and ours to hold it to.
-    let answer = match over_budget && policy.on_decoding_budget() == Action::Block {
-        true => Err(Unavailable::Failed("what a text says when it is decoded is too much to read".to_owned())),
-        false => timeout(allowed, guard.classify(texts, began + allowed)).await.unwrap_or(Err(Unavailable::Late)),
-    };
+    let answer = timeout(allowed, guard.classify(texts, began + allowed)).await.unwrap_or(Err(Unavailable::Late));
     ledger.took(Stage::Guard, began);
     if let Err(reason) = &answer
         && gate.warnings.check().is_ok()
@@ -103,7 +119,7 @@ pub async fn screen(gate: &Gate, ledger: &mut Ledger, policy: &Policy, parsed: &
     if let ModelSignal::Unavailable { reason } = &signal {
         gate.metrics.guard_unavailable(reason);
     }
-    signal
+    Heard { signal, too_much }
 }
 
 /// Notes each text near a known attack; of what is read again only those that no text before is near to.

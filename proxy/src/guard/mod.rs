@@ -16,7 +16,7 @@ use portcullis_guard_model::{
     Answer, Batcher, CircuitState, Classifier as _, Input, KnownAttack, News, Scripted, Source, State, SwapError, Unavailable, read_known,
 };
 
-pub use ask::{screen, signal, speaker};
+pub use ask::{Heard, screen, signal, speaker};
 pub use read::read;
 pub use settings::{GuardFile, GuardSettings, ModelSettings, OnStartFailure, default_threads};
 pub use watch::{Files, Watching};
