@@ -39,6 +39,15 @@ impl Folder {
         Ok(Self { config, tokenizer, weights: Weights::open(&weights)?, fingerprint })
     }
 
+    /// The text of a folder's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn words(dir: &Path) -> Result<String, ModelError> {
+        let path = dir.join(FILES[1]);
+        std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))
+    }
+
     /// The network, on the CPU.
     ///
     /// # Errors
@@ -46,6 +55,21 @@ impl Folder {
     pub fn encoder(&self) -> Result<Encoder, ModelError> {
         Ok(Encoder::new(&self.weights, &self.config, &Device::Cpu, DType::F32)?)
     }
+}
+
+/// Checks where a model that is made of others goes, and what it is called.
+///
+/// # Errors
+/// `out` that is one of the others, and a version that is no name in one line.
+pub(crate) fn check_result<'a>(made_of: impl IntoIterator<Item = &'a Path>, version: Option<&str>, out: &Path) -> Result<(), ModelError> {
+    let is_same = |dir: &Path| matches!((dir.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if made_of.into_iter().any(is_same) {
+        return Err(ModelError::Setting(format!("--out {} is the model itself; name another folder", out.display())));
+    }
+    if version.is_some_and(|version| version.is_empty() || version.chars().any(char::is_control)) {
+        return Err(ModelError::Setting("--version must be a name in one line, such as ours-2".into()));
+    }
+    Ok(())
 }
 
 /// What a folder is written from.

@@ -66,6 +66,12 @@ impl Weights {
         names
     }
 
+    /// The same without the scales of matrices in eight bits.
+    pub fn unscaled_names(&self) -> Vec<String> {
+        let is_scale = |name: &String| name.strip_suffix(".scale").is_some_and(|of| self.has(of));
+        self.names().into_iter().filter(|name| !is_scale(name)).collect()
+    }
+
     /// A tensor as it is stored.
     ///
     /// # Errors

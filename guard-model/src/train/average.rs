@@ -9,8 +9,7 @@ use candle_core::Tensor;
 use crate::{
     config::NetworkConfig,
     error::ModelError,
-    folder::{Contents, Folder},
-    manifest::FILES,
+    folder::{Contents, Folder, check_result},
     weights::Weights,
 };
 
@@ -40,18 +39,8 @@ pub fn average(parts: &[Part], version: Option<&str>, out: &Path) -> Result<(), 
     if (sum - 1.0).abs() > SHARES_OFF_MAX {
         return Err(ModelError::Setting(format!("the shares must be 1 together; these are {sum}")));
     }
-    let is_same = |dir: &Path| matches!((dir.canonicalize(), out.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if parts.iter().any(|part| is_same(&part.dir)) {
-        return Err(ModelError::Setting(format!("--out {} is one of the models to average; name another folder", out.display())));
-    }
-    if version.is_some_and(|version| version.is_empty() || version.chars().any(char::is_control)) {
-        return Err(ModelError::Setting("--version must be a name in one line, such as small-3".into()));
-    }
-    let words = |dir: &Path| {
-        let path = dir.join(FILES[1]);
-        std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))
-    };
-    let (folder, tokenizer) = (Folder::open(&first.dir)?, words(&first.dir)?);
+    check_result(parts.iter().map(|part| part.dir.as_path()), version, out)?;
+    let (folder, tokenizer) = (Folder::open(&first.dir)?, Folder::words(&first.dir)?);
     let mut sums: HashMap<String, Tensor> = HashMap::new();
     for part in parts {
         let other = Folder::open(&part.dir)?;
@@ -59,10 +48,10 @@ pub fn average(parts: &[Part], version: Option<&str>, out: &Path) -> Result<(), 
         if shape(&other.config) != shape(&folder.config) {
             return differ("shape");
         }
-        if words(&part.dir)? != tokenizer {
+        if Folder::words(&part.dir)? != tokenizer {
             return differ("vocabulary");
         }
-        let names = names(&other.weights);
+        let names = other.weights.unscaled_names();
         if !sums.is_empty() && (names.len() != sums.len() || names.iter().any(|name| !sums.contains_key(name))) {
             return differ("set of tensors");
         }
@@ -93,12 +82,6 @@ fn shape(config: &NetworkConfig) -> NetworkConfig {
     config.guard.version = String::new();
     config.guard.temperature = 1.0;
     config
-}
-
-/// The tensors of a model, without the scales of those in eight bits.
-fn names(weights: &Weights) -> Vec<String> {
-    let is_scale = |name: &String| name.strip_suffix(".scale").is_some_and(|of| weights.has(of));
-    weights.names().into_iter().filter(|name| !is_scale(name)).collect()
 }
 
 #[cfg(test)]
@@ -155,7 +138,7 @@ mod tests {
             assert!(refused(&[part(a.path(), share)]).contains("from 0 to 1"), "{share}");
         }
         let taken = average(&[part(a.path(), 1.0)], None, a.path()).unwrap_err().to_string();
-        assert!(taken.contains("one of the models"), "{taken}");
+        assert!(taken.contains("is the model itself"), "{taken}");
         for version in ["", "a\nb"] {
             assert!(average(&[part(a.path(), 1.0)], Some(version), out.path()).unwrap_err().to_string().contains("--version"));
         }

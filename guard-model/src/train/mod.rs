@@ -7,6 +7,7 @@ mod batches;
 mod checkpoint;
 pub mod comparison;
 pub mod data;
+pub mod deepen;
 pub mod fine_tune;
 pub mod method;
 pub(crate) mod random;

@@ -5,6 +5,7 @@ mod average;
 mod bars;
 mod bench;
 mod compare;
+mod deepen;
 mod device;
 mod eval;
 mod init;
@@ -46,6 +47,8 @@ enum Command {
     Advise(advise::Advise),
     /// Average models of one shape: points along a training run are often better together than each
     Average(average::Average),
+    /// Give a model more layers that go on from where it is, to train a larger one
+    Deepen(deepen::Deepen),
     /// Make first weights of a sentence encoder in Hugging Face's layout: fewer layers, a vocabulary of many languages
     Init(init::Init),
     /// Write manifest.json, the SHA-256 of a model folder's files; without it, or with another, a model is not used
@@ -66,6 +69,7 @@ impl Guard {
             Command::Compare(command) => command.run(),
             Command::Advise(command) => command.run(),
             Command::Average(command) => command.run(),
+            Command::Deepen(command) => command.run(),
             Command::Init(command) => command.run(),
             Command::Manifest { dir } => {
                 Manifest::write(&dir)?;
