@@ -1,5 +1,5 @@
 # Portcullis. `make run` and `make test` do all the set-up on a fresh Debian or Ubuntu with a Rust toolchain.
-.PHONY: help run build test test-faults chaos check lint bench bench-audit bench-peers fuzz guard-eval reference setup-test
+.PHONY: help run build test test-faults chaos check lint bench bench-audit bench-peers fuzz guard-eval reference sums setup-test
 
 help:            ## these lines
 	@sed -n 's/^\([a-z-]*\): .*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -37,6 +37,9 @@ lint:            ## clippy with the workspace's lints as errors, and formatting
 
 reference: build ## docs/rules.md, the list of all rules
 	target/release/portcullis policy reference --policy policies/policy.yaml > docs/rules.md
+
+sums:            ## policies/packs/SHA256SUMS, after a shipped pack was changed: packs that are not listed there are proved at every start
+	cd policies/packs && LC_ALL=C sha256sum *.yaml > SHA256SUMS
 
 GUARD_MODEL ?= guard-model/weights/small
 GUARD_DATA ?= guard-model/data/eval

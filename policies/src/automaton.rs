@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::OnceLock;
 
 use regex_automata::hybrid::LazyStateID;
 use regex_automata::hybrid::dfa::{Cache, DFA};
@@ -14,6 +15,7 @@ use regex_automata::{Anchored, Input, MatchKind};
 use regex_syntax::hir::Hir;
 
 use crate::marks::Marks;
+use crate::written::Written;
 
 /// Largest compiled form of one pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -107,15 +109,36 @@ fn automaton(patterns: &[&Hir], reverse: bool, kind: MatchKind, nfa_bytes: usize
     DFA::builder().configure(config).build_from_nfa(nfa).map_err(|error| too_large(&error))
 }
 
-/// The automaton of one pattern; leftmost-first.
+/// The automaton of one pattern; leftmost-first. Most texts need those of a few patterns, so it is made when it is first asked for.
 pub(crate) struct Automaton {
-    dfa: DFA,
+    pattern: Written,
+    dfa: OnceLock<Option<DFA>>,
 }
 
 impl Automaton {
+    /// Keeps a pattern that is known to compile.
+    pub(crate) fn later(pattern: &Hir) -> Self {
+        Self { pattern: Written::new(pattern), dfa: OnceLock::new() }
+    }
+
     /// Compiles a pattern.
     pub(crate) fn new(pattern: &Hir) -> Result<Self, String> {
-        automaton(&[pattern], false, MatchKind::LeftmostFirst, PATTERN_BYTES_MAX, STATES_BYTES_MAX).map(|dfa| Self { dfa })
+        let dfa = Self::compiled(pattern)?;
+        Ok(Self { pattern: Written::new(pattern), dfa: OnceLock::from(Some(dfa)) })
+    }
+
+    fn compiled(pattern: &Hir) -> Result<DFA, String> {
+        automaton(&[pattern], false, MatchKind::LeftmostFirst, PATTERN_BYTES_MAX, STATES_BYTES_MAX)
+    }
+
+    /// Forgets what was made of the pattern, until it is needed again.
+    pub(crate) fn forget(&mut self) {
+        self.dfa.take();
+    }
+
+    /// The pattern, parsed.
+    pub(crate) fn pattern(&self) -> Result<Hir, String> {
+        self.pattern.read()
     }
 
     /// Returns where the match that begins at `start` ends, if there is one that ends at `limit` or before.
@@ -129,12 +152,15 @@ impl Automaton {
     }
 
     fn search(&self, cache: &mut Option<Box<Cache>>, input: &Input<'_>) -> Option<usize> {
-        let cache = cache.get_or_insert_with(|| Box::new(self.dfa.create_cache()));
-        match self.dfa.try_search_fwd(cache, input) {
+        let dfa = self.dfa.get_or_init(|| self.pattern().and_then(|pattern| Self::compiled(&pattern)).ok());
+        // It was compiled once before, here or where the program was built. If it ever is not, it may be anywhere: nothing is let through.
+        let Some(dfa) = dfa else { return Some(input.end()) };
+        let cache = cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
+        match dfa.try_search_fwd(cache, input) {
             Ok(found) => found.map(|found| found.offset()),
             // An automaton that gives up has not said no. It is not set up to give up; if it ever does, the slow way answers.
             Err(_) => {
-                let vm = PikeVM::new_from_nfa(self.dfa.get_nfa().clone()).ok()?;
+                let vm = PikeVM::new_from_nfa(dfa.get_nfa().clone()).ok()?;
                 vm.find(&mut vm.create_cache(), input.clone()).map(|found| found.end())
             }
         }

@@ -17,6 +17,7 @@ use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
 use crate::scan::GROUPS_MAX;
 use crate::syntax;
 use crate::threads;
+use crate::written::Written;
 
 /// Largest compiled form of a pattern with its groups, in bytes.
 const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -42,28 +43,31 @@ pub(crate) struct Matcher {
     pub asks_keywords: bool,
     /// Longest match, in bytes.
     pub max: usize,
-    /// The pattern, without groups: a tenth of what it takes when it is parsed.
-    pub pattern: Box<str>,
 }
 
 /// What finds the groups of a pattern. It is needed for what matches and nothing else, so for most rules never: it is made when it is first
 /// asked for.
 pub(crate) struct Groups {
-    pattern: Box<str>,
+    pattern: Written,
     regex: OnceLock<Option<meta::Regex>>,
 }
 
 impl Groups {
+    /// Keeps a pattern whose groups are known to be found.
+    fn later(hir: &Hir) -> Self {
+        Self { pattern: Written::new(hir), regex: OnceLock::new() }
+    }
+
     /// Checks that the groups can be found, and keeps how.
     fn new(hir: &Hir) -> Result<Self, String> {
         let regex = groups(hir)?;
-        Ok(Self { pattern: hir.to_string().into(), regex: OnceLock::from(Some(regex)) })
+        Ok(Self { pattern: Written::new(hir), regex: OnceLock::from(Some(regex)) })
     }
 
     /// Returns what finds them.
     pub(crate) fn get(&self) -> Option<&meta::Regex> {
         // The pattern was compiled once before, so it can be again.
-        self.regex.get_or_init(|| syntax::reread(&self.pattern).and_then(|hir| groups(&hir)).ok()).as_ref()
+        self.regex.get_or_init(|| self.pattern.read().and_then(|hir| groups(&hir)).ok()).as_ref()
     }
 
     /// Forgets what was made of the pattern.
@@ -144,7 +148,7 @@ fn compiled(index: usize, rule: &Rule) -> (Vec<Planned>, Vec<Fault>) {
     for (number, variant) in rule.variants.iter().enumerate() {
         for (hir, max) in hirs(rule, variant, &mut faults) {
             for plan in plan(hir, variant, max) {
-                match matcher(index, number, variant, &plan, max) {
+                match matcher((index, rule), number, &plan, max) {
                     Ok(matcher) => all.push((matcher, plan.announcement, plan.companions)),
                     Err(reason) => faults.push(rule.fault_at(variant.line, reason)),
                 }
@@ -154,16 +158,19 @@ fn compiled(index: usize, rule: &Rule) -> (Vec<Planned>, Vec<Fault>) {
     (all, faults)
 }
 
-fn matcher(rule: usize, number: usize, variant: &Variant, plan: &Plan, max: usize) -> Result<Matcher, String> {
+fn matcher((index, rule): (usize, &Rule), number: usize, plan: &Plan, max: usize) -> Result<Matcher, String> {
     let plain = syntax::without_captures(&plan.hir);
-    let groups = (variant.group > 0).then(|| Groups::new(&plan.hir)).transpose()?;
-    let automaton = Automaton::new(&plain)?;
+    let has_group = rule.variants[number].group > 0;
+    let (automaton, groups) = if rule.is_proved {
+        (Automaton::later(&plain), has_group.then(|| Groups::later(&plan.hir)))
+    } else {
+        (Automaton::new(&plain)?, has_group.then(|| Groups::new(&plan.hir)).transpose()?)
+    };
     let beginnings = beginnings(&plan.hir, &plan.announcement).and_then(|literals| {
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(literals).ok()
     });
-    let pattern = plain.to_string().into();
-    Ok(Matcher { rule, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max, pattern })
+    Ok(Matcher { rule: index, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max })
 }
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.

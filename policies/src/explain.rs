@@ -390,6 +390,7 @@ fn single(rule: &Rule, variant: Variant) -> Rule {
         must_match: Vec::new(),
         weak_match: Vec::new(),
         must_not_match: Vec::new(),
+        is_proved: false,
     }
 }
 

@@ -69,7 +69,7 @@ impl Hold {
             .shrink(false)
             .which_captures(thompson::WhichCaptures::None)
             .nfa_size_limit(Some(AUTOMATON_BYTES_MAX));
-        let hir = |_, matcher: &&Matcher| Ok(loosened(&syntax::reread(&matcher.pattern)?).0);
+        let hir = |_, matcher: &&Matcher| Ok(loosened(&matcher.automaton.pattern()?).0);
         let hirs: Vec<Hir> = threads::each(&matchers, hir).into_iter().collect::<Result<_, String>>()?;
         let too_large = |error: &dyn std::fmt::Display| format!("all patterns together are too large: {error}");
         let nfa = thompson::Compiler::new().configure(config).build_many_from_hir(&hirs).map_err(|error| too_large(&error))?;

@@ -40,6 +40,7 @@ mod own;
 mod pack;
 mod policy;
 mod policy_form;
+mod proved;
 mod pseudonym;
 mod readings;
 mod redact;
@@ -56,6 +57,7 @@ mod threads;
 mod value;
 mod view;
 mod words;
+mod written;
 
 pub use address::ClientAddress;
 pub use allowance::Allowance;

@@ -68,6 +68,7 @@ impl Own {
             must_match: vec![],
             weak_match: vec![],
             must_not_match: vec![],
+            is_proved: false,
         }
     }
 }

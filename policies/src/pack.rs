@@ -111,6 +111,8 @@ pub(crate) struct Rule {
     /// Found, but with a score below the usual threshold.
     pub weak_match: Vec<Example>,
     pub must_not_match: Vec<Example>,
+    /// True when its pack, byte for byte, was proved by its examples where the program was built.
+    pub is_proved: bool,
 }
 
 /// One way of writing what a rule looks for, and everything asked of a match.
@@ -213,14 +215,15 @@ pub(crate) fn from_yaml<'a, T: Deserialize<'a>>(path: &Path, yaml: &'a str) -> R
 }
 
 /// Turns a pack's text into rules. What is wrong goes to `faults`; a rule with a fault is left out.
-pub(crate) fn parse(path: &Path, yaml: &str, faults: &mut Vec<Fault>) -> Result<Vec<Rule>, PolicyError> {
+/// `is_proved`: its examples were proved before.
+pub(crate) fn parse(path: &Path, yaml: &str, is_proved: bool, faults: &mut Vec<Fault>) -> Result<Vec<Rule>, PolicyError> {
     let form: PackForm = from_yaml(path, yaml)?;
     let mut rules = Vec::with_capacity(form.rules.len());
     for Spanned { value, referenced, .. } in form.rules {
         let line = referenced.line();
         let subject = format!("rule {}", value.id);
         match checked(&form.pack, Origin { path: path.to_path_buf(), line }, value) {
-            Ok(rule) => rules.push(rule),
+            Ok(rule) => rules.push(Rule { is_proved, ..rule }),
             Err(reason) => {
                 faults.push(Fault { path: path.to_path_buf(), line, subject, reason });
             }
@@ -261,6 +264,7 @@ fn checked(pack: &str, origin: Origin, mut form: RuleForm) -> Result<Rule, Strin
         must_match: examples(form.must_match),
         weak_match: examples(form.weak_match),
         must_not_match: examples(form.must_not_match),
+        is_proved: false,
     })
 }
 

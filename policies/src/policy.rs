@@ -16,7 +16,7 @@ use crate::error::PolicyError;
 use crate::hold::Hold;
 use crate::inherit::{Guard, Placed, Settings};
 use crate::lists::{ListForms, Lists, Notice};
-use crate::load;
+use crate::load::{self, Proof};
 use crate::model::{Action, Direction, Encoding, Finding, Mode, ModelSignal, Redaction, Role, RuleInfo, Text, Unscreenable};
 use crate::policy_form::OnKnown;
 use crate::refuse::{Language, LanguageForm, language_of};
@@ -110,6 +110,10 @@ pub struct TestFailure {
     pub got: String,
 }
 
+fn environment(name: &str) -> Option<Zeroizing<String>> {
+    std::env::var(name).ok().map(Zeroizing::new)
+}
+
 impl std::fmt::Debug for Policy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Policy").field("name", &self.settings.name).field("version", &self.version).finish_non_exhaustive()
@@ -117,7 +121,8 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
-    /// Loads a policy file and the packs it names, and proves every rule by its own examples.
+    /// Loads a policy file and the packs it names, and proves every rule by its own examples; those of shipped packs that were not changed
+    /// were proved where the program was built.
     ///
     /// # Errors
     /// Everything wrong with the files, each with file, line, rule and reason.
@@ -125,12 +130,20 @@ impl Policy {
         Self::load_noting(path, &mut Vec::new())
     }
 
-    /// The same; `files` becomes the list of files that were read or looked for, also where the policy does not load.
+    /// The same, and the shipped packs are proved again.
+    ///
+    /// # Errors
+    /// As [`Policy::load`].
+    pub fn proved(path: &Path) -> Result<Policy, PolicyError> {
+        load::load(path, &mut Vec::new(), Proof::All, &environment)
+    }
+
+    /// [`Policy::load`]; `files` becomes the list of files that were read or looked for, also where the policy does not load.
     ///
     /// # Errors
     /// As [`Policy::load`].
     pub fn load_noting(path: &Path, files: &mut Vec<PathBuf>) -> Result<Policy, PolicyError> {
-        load::load(path, files, &|name| std::env::var(name).ok().map(Zeroizing::new))
+        load::load(path, files, Proof::Needed, &environment)
     }
 
     /// Does the same with other surroundings: `variable` gives the value of an environment variable.
@@ -138,7 +151,7 @@ impl Policy {
     /// # Errors
     /// As [`Policy::load`].
     pub fn load_with(path: &Path, variable: &dyn Fn(&str) -> Option<Zeroizing<String>>) -> Result<Policy, PolicyError> {
-        load::load(path, &mut Vec::new(), variable)
+        load::load(path, &mut Vec::new(), Proof::Needed, variable)
     }
 
     /// Returns whether the files still are what was loaded, byte for byte.

@@ -117,7 +117,10 @@ impl Engine {
 
     /// Forgets what was learnt from texts so far, as after the examples: each of them met states that other texts hardly meet.
     pub(crate) fn forget(&mut self) {
-        self.matchers.all.iter_mut().filter_map(|matcher| matcher.groups.as_mut()).for_each(Groups::forget);
+        for matcher in &mut self.matchers.all {
+            matcher.automaton.forget();
+            matcher.groups.iter_mut().for_each(Groups::forget);
+        }
         self.scratches = scratches(&self.matchers);
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::Policy;
 
 fn folder() -> PathBuf {
@@ -22,11 +24,24 @@ fn every_pack_proves_itself() {
         let place = tempfile::tempdir().unwrap();
         let policy = place.path().join("policy.yaml");
         std::fs::write(&policy, format!("name: one\npacks: ['{}']\n", pack.display())).unwrap();
-        if let Err(error) = Policy::load(&policy) {
+        if let Err(error) = Policy::proved(&policy) {
             failures.push_str(&format!("{error}\n"));
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+#[test]
+fn the_sums_are_those_of_the_packs() {
+    let sums: Vec<String> = yaml_files(&folder().join("packs"))
+        .iter()
+        .map(|pack| {
+            let sum = hex::encode(Sha256::digest(std::fs::read(pack).unwrap()));
+            format!("{sum}  {}\n", pack.file_name().unwrap().to_string_lossy())
+        })
+        .collect();
+    let written = std::fs::read_to_string(folder().join("packs/SHA256SUMS")).unwrap();
+    assert!(written == sums.concat(), "a pack has changed: run `make sums`, and the tests that prove it");
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Check {
 
     /// Checks one policy. True when it is sound.
     fn policy(&self, name: &str, path: &Path) -> anyhow::Result<bool> {
-        let policy = match Policy::load(path) {
+        let policy = match Policy::proved(path) {
             Ok(policy) => policy,
             Err(error) => {
                 say_error(&anyhow::Error::new(error));

@@ -57,7 +57,7 @@ struct Refused {
 
 impl Test {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = Arc::new(Policy::load(&self.policy)?);
+        let policy = Arc::new(Policy::proved(&self.policy)?);
         say(title(&policy, &self.policy))?;
         let tests = self.tests(&policy);
         let failed = tests.iter().filter(|test| test.failure.is_some()).count();
