@@ -13,6 +13,7 @@ pub mod config;
 pub mod dialect;
 pub mod echo;
 pub mod edge;
+pub mod freed;
 pub mod gate;
 pub mod guard;
 pub mod held;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use portcullis_policies::{Policy, PolicyError, TestFailure};
 
+use crate::freed;
+
 /// Most faults of a broken policy in one log line.
 const FAULTS_TOLD_MAX: usize = 3;
 
@@ -62,8 +64,9 @@ impl LoadError {
 /// # Errors
 /// What is wrong with a file, or the first test that fails.
 pub fn load_policy(path: &Path, files: &mut Vec<PathBuf>) -> Result<Policy, LoadError> {
-    let policy = Policy::load_noting(path, files)?;
-    let failures = policy.run_tests();
+    let loaded = Policy::load_noting(path, files).map(|policy| (policy.run_tests(), policy));
+    freed::give_back();
+    let (failures, policy) = loaded?;
     let failed = failures.len();
     match failures.into_iter().next() {
         Some(first) => Err(LoadError::Tests { path: path.to_path_buf(), first: Box::new(first), failed }),
