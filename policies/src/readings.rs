@@ -25,7 +25,7 @@ const WHOLE_BYTES: usize = 64;
 /// ... and has to show as many different words of the lists.
 const WHOLE_WORDS_MIN: usize = 3;
 
-/// Lists what a text says besides what is written in it: what its encodings decode to (base64, hex, percent-encoding, entities, escapes,
+/// Lists what a text says besides what is written in it: what its encodings decode to (base64, base32, hex, character codes, percent-encoding, entities, escapes,
 /// quoted-printable, three deep), what it says if its letters are disguised (ROT13, reversed, leetspeak, spaced, Morse, invisible
 /// characters; only where a word of an attack comes out), and its words in plain letters where they are written in others (full-width,
 /// mathematical, look-alikes of other scripts in Latin words, marks and fillers between letters). Each with what stands near it, not the

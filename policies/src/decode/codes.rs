@@ -1,71 +1,125 @@
-//! Characters written as their codes: `105 103 110`, `[105, 103, 110]`, `chr(105)+chr(103)`, `\\151\\147`, in decimal and in octal.
+//! Characters written as their codes, in decimal and in octal: `105 103 110`, `[105, 103, 110]`, `chr(105)+chr(103)`, `0o151, 0o147`, `\151\147`.
 
 use std::ops::Range;
 
-use super::{Changes, any_window};
+use super::{Changes, UNREADABLE_PERCENT_MAX, any_window};
 
 /// Fewest codes in a row.
 const CODES_MIN: usize = 8;
 /// Most bytes between two codes.
-const BETWEEN_BYTES_MAX: usize = 9;
-/// Most digits of a code: U+10FFFF is 1114111.
-const DIGITS_MAX: usize = 7;
-/// Fewest letters and blanks in a hundred characters of what they say.
-const LETTERS_PERCENT_MIN: usize = 80;
-/// Most capitals behind small letters in a hundred characters: words have them in front, measurements between 60 and 120 anywhere.
-const CAPITALS_INSIDE_PERCENT_MAX: usize = 10;
+const BETWEEN_BYTES_MAX: usize = 24;
+/// Most digits of a code, zeros in front among them.
+const DIGITS_MAX: usize = 8;
+/// Somewhere in what they say stand as many letters, digits and blanks in a row.
+const WORDS_MIN: usize = 6;
+/// Names that stand between two codes: of functions that make a character, and octal's sign.
+const NAMES: [&[u8]; 6] = [b"chr", b"chrw", b"char", b"string.fromcharcode", b"o", b"0o"];
 
-/// A cheap look for codes: in 64 bytes of such a list stand eight digits or more.
+/// A cheap look for codes: in 64 bytes of such a list stand four digits or more.
 pub(super) fn may_have(bytes: &[u8]) -> bool {
-    const DIGITS_MIN: u8 = 8;
+    const DIGITS_MIN: u8 = 4;
     any_window::<32, 64>(bytes, |window| window.iter().fold(0u8, |count, byte| count + u8::from(byte.is_ascii_digit())) >= DIGITS_MIN)
 }
 
-/// Decodes lists of codes that say words. Decimal is tried first: the codes of small letters are no octal ones and the other way about.
-pub(super) fn listed(text: &str, changes: &mut Changes) {
-    for radix in [10, 8] {
-        list(text.as_bytes(), radix, changes);
+/// What a list of codes may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// Octal codes of bytes that are letters beyond ASCII in UTF-8; hardly any other list is one by chance.
+    OctalUtf8,
+    Decimal,
+    /// The codes of small letters are no decimal ones, and the other way about.
+    Octal,
+}
+
+impl Reading {
+    fn radix(self) -> u32 {
+        if self == Self::Decimal { 10 } else { 8 }
     }
 }
 
-/// Decodes the lists of one radix, in one pass.
-fn list(bytes: &[u8], radix: u32, changes: &mut Changes) {
-    let (mut at, mut place, mut codes) = (0, 0..0, String::new());
-    let mut close = |codes: &mut String, place: Range<usize>| {
-        if let Some(said) = said(codes) {
-            changes.push(place, &said);
-        }
-        codes.clear();
-    };
+/// Decodes lists of codes that say something.
+pub(super) fn listed(text: &str, changes: &mut Changes) {
+    for reading in [Reading::OctalUtf8, Reading::Decimal, Reading::Octal] {
+        list(text.as_bytes(), reading, changes);
+    }
+}
+
+/// A list as far as it was read.
+#[derive(Default)]
+struct List {
+    codes: Vec<char>,
+    places: Vec<Range<usize>>,
+    /// True when a stroke stands between its first two codes, and so between words no more than between letters.
+    has_strokes: bool,
+}
+
+/// Decodes the lists of one reading, in one pass.
+fn list(bytes: &[u8], reading: Reading, changes: &mut Changes) {
+    let (mut at, mut list) = (0, List::default());
     while at < bytes.len() {
         if !bytes[at].is_ascii_digit() {
             at += 1;
             continue;
         }
-        let length = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if !codes.is_empty() && !is_between(&bytes[place.end..at]) {
-            close(&mut codes, place.clone());
+        // `0o151`
+        let prefix = if reading != Reading::Decimal && matches!(bytes[at..], [b'0', b'o' | b'O', b'0'..=b'7', ..]) { 2 } else { 0 };
+        let length = bytes[at + prefix..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let place = at..at + prefix + length;
+        at = place.end;
+        if list.places.last().is_some_and(|last| !is_between(&bytes[last.end..place.start])) {
+            list.close(bytes, reading, changes);
         }
-        match code(&bytes[at..at + length], radix) {
-            Some(c) => {
-                place = if codes.is_empty() { at } else { place.start }..at + length;
-                codes.push(c);
-            }
-            None => close(&mut codes, place.clone()),
+        match code(&bytes[place.start + prefix..place.end], reading.radix()) {
+            Some(c) => list.push(bytes, c, place),
+            None => list.close(bytes, reading, changes),
         }
-        at += length;
     }
-    close(&mut codes, place);
+    list.close(bytes, reading, changes);
 }
 
-/// What codes say: characters, or the bytes of characters in UTF-8. None where it is too short, or no words.
-fn said(codes: &str) -> Option<String> {
-    if codes.chars().count() < CODES_MIN {
-        return None;
+impl List {
+    fn push(&mut self, bytes: &[u8], c: char, place: Range<usize>) {
+        if let Some(last) = self.places.last() {
+            let has_stroke = bytes[last.end..place.start].iter().any(|byte| matches!(byte, b'/' | b'|'));
+            if self.places.len() == 1 {
+                self.has_strokes = has_stroke;
+            } else if has_stroke && !self.has_strokes {
+                self.codes.push(' ');
+                self.places.push(last.end..place.start);
+            }
+        }
+        self.codes.push(c);
+        self.places.push(place);
     }
-    let bytes: Option<Vec<u8>> = codes.chars().map(|c| u8::try_from(c).ok()).collect();
-    let said = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_else(|| codes.to_owned());
-    reads_like_words(&said).then_some(said)
+
+    /// Lets go of pairs of digits at the end that are the beginning of pairs of hexadecimal ones: `61 73 6c`.
+    fn trim(&mut self, bytes: &[u8]) {
+        let Some(end) = self.places.last().map(|last| last.end) else { return };
+        let is_sign = |byte: &&u8| matches!(byte, b' ' | b':' | b',' | b'-' | b';' | b'\n' | b'\r');
+        let at = end + bytes[end..].iter().take(3).take_while(is_sign).count();
+        let is_pair = bytes.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
+            && bytes.get(at + 2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        while is_pair && self.places.last().is_some_and(|place| place.len() == 2) {
+            self.places.pop();
+            self.codes.pop();
+        }
+    }
+
+    /// Takes down what the list says, if it says something, and begins anew.
+    fn close(&mut self, bytes: &[u8], reading: Reading, changes: &mut Changes) {
+        self.trim(bytes);
+        if let (Some(first), Some(last)) = (self.places.first(), self.places.last())
+            && self.codes.len() >= CODES_MIN
+        {
+            let said = said(&self.codes);
+            let bytes = || self.codes.iter().map(|&c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
+            let is_utf8 = || !said.is_ascii() && bytes().is_some_and(|bytes| String::from_utf8(bytes).is_ok());
+            if has_words(&said) && (reading != Reading::OctalUtf8 || is_utf8()) {
+                changes.push(first.start..last.end, &said);
+            }
+        }
+        *self = Self::default();
+    }
 }
 
 /// Reads a code, if it is one of a character that texts have.
@@ -74,32 +128,62 @@ fn code(digits: &[u8], radix: u32) -> Option<char> {
         return None;
     }
     let value = digits.iter().try_fold(0u32, |value, &digit| Some(value * radix + char::from(digit).to_digit(radix)?))?;
-    char::from_u32(value).filter(|c| matches!(c, ' '..='~' | '\n' | '\r' | '\t') || !c.is_ascii())
+    char::from_u32(value).filter(|c| {
+        matches!(c, ' '..='~' | '\n' | '\r' | '\t' | '\u{80}'..='\u{ff}') || (!c.is_ascii() && (c.is_alphanumeric() || is_mark(*c)))
+    })
 }
 
-/// Returns true for what stands between two codes of a list: signs, and the name of a function that makes a character.
+/// Returns true for punctuation beyond ASCII: that of texts in general, of East Asian ones, and in full width.
+fn is_mark(c: char) -> bool {
+    matches!(c, '\u{2010}'..='\u{2030}' | '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}')
+}
+
+/// Returns true for what stands between two codes of a list: signs, and the name of a function that makes a character, with a point if
+/// there is one.
 fn is_between(between: &[u8]) -> bool {
-    let is_sign = |byte: &u8| {
-        matches!(
-            byte,
-            b' ' | b',' | b';' | b'|' | b'-' | b'_' | b'+' | b'(' | b')' | b'[' | b']' | b'\'' | b'"' | b'\\' | b'\n' | b'\r' | b'\t'
-        )
-    };
-    let start = between.iter().take_while(|byte| is_sign(byte)).count();
-    let end = between.iter().rev().take_while(|byte| is_sign(byte)).count();
-    let word = between.get(start..between.len() - end).unwrap_or_default();
-    !between.is_empty()
-        && between.len() <= BETWEEN_BYTES_MAX
-        && (word.is_empty() || [&b"chr"[..], b"char", b"o", b"0o"].iter().any(|name| word.eq_ignore_ascii_case(name)))
+    if between.is_empty() || between.len() > BETWEEN_BYTES_MAX {
+        return false;
+    }
+    let is_sign = |byte: &&u8| byte.is_ascii_whitespace() || b",;|-_+()[]{}<>'\"\\/&=*.".contains(byte);
+    let start = between.iter().take_while(is_sign).count();
+    let end = between.iter().rev().take_while(is_sign).count();
+    let name = between.get(start..between.len() - end).unwrap_or_default();
+    match name {
+        [] => !between.contains(&b'.'),
+        name => NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)),
+    }
 }
 
-fn reads_like_words(said: &str) -> bool {
-    let (mut all, mut letters, mut capitals_inside, mut before) = (0, 0, 0, ' ');
-    for c in said.chars() {
-        all += 1;
-        letters += usize::from(c.is_alphabetic() || c == ' ');
-        capitals_inside += usize::from(before.is_lowercase() && c.is_uppercase());
-        before = c;
+/// What codes say: characters, or the bytes of characters in UTF-8; bytes that make none are characters by themselves.
+fn said(codes: &[char]) -> String {
+    let (mut said, mut bytes) = (String::new(), Vec::new());
+    let flush = |said: &mut String, bytes: &mut Vec<u8>| {
+        for chunk in bytes.utf8_chunks() {
+            said.push_str(chunk.valid());
+            said.extend(chunk.invalid().iter().map(|&byte| char::from(byte)));
+        }
+        bytes.clear();
+    };
+    for &c in codes {
+        match u8::try_from(c) {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => {
+                flush(&mut said, &mut bytes);
+                said.push(c);
+            }
+        }
     }
-    letters * 100 >= all * LETTERS_PERCENT_MIN && capitals_inside * 100 <= all * CAPITALS_INSIDE_PERCENT_MAX
+    flush(&mut said, &mut bytes);
+    said
+}
+
+/// Returns true for what has letters, and a stretch without signs: a list of numbers between 48 and 57 is no telephone number. Bytes that
+/// make no character are few: octal codes read as decimal ones have many.
+fn has_words(said: &str) -> bool {
+    let (stray, all) = (said.chars().filter(|c| matches!(c, '\u{80}'..='\u{9f}')).count(), said.chars().count());
+    if stray * 100 > all * UNREADABLE_PERCENT_MAX {
+        return false;
+    }
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_');
+    said.contains(char::is_alphabetic) && said.split(|c| !is_plain(c)).any(|stretch| !stretch.is_ascii() || stretch.len() >= WORDS_MIN)
 }

@@ -12,6 +12,8 @@ const BASE64_MIN: usize = 16;
 const PADDING_MAX: usize = 6;
 /// So many digits of base64 stand for three bytes.
 const BASE64_GROUP: usize = 4;
+/// The same of base32, for five bytes.
+const BASE32_GROUP: usize = 8;
 /// Shortest run that is tried as hex, in digits: twelve bytes.
 const HEX_MIN: usize = 24;
 /// Fewest pairs of hex digits with something between them.
@@ -141,21 +143,26 @@ fn take_run(bytes: &[u8], run: Range<usize>, changes: &mut Changes) {
         let end = if place.end == run.end { padded(bytes, place.end) } else { place.end };
         text.as_ref().map(|text| changes.push(place.start..end, text)).is_some()
     };
-    for read in [readable_utf8, readable] {
-        if take(run.clone(), 0, read, changes) {
-            return;
+    if take(run.clone(), 0, readable_utf8, changes) {
+        return;
+    }
+    let mut parts = vec![run.start..run.start];
+    for at in run.clone() {
+        match bytes[at] {
+            b'/' | b'-' | b'_' | b'+' => parts.push(at + 1..at + 1),
+            _ => parts.iter_mut().next_back().into_iter().for_each(|part| part.end = at + 1),
         }
-        let (mut start, mut is_taken) = (run.start, false);
-        for part in bytes[run.clone()].split(|byte| matches!(byte, b'/' | b'-' | b'_' | b'+')) {
-            is_taken |= part.len() < run.len() && take(start..start + part.len(), 0, read, changes);
-            start += part.len() + 1;
-        }
-        if is_taken {
-            return;
-        }
-        if (1..BASE64_GROUP).any(|late| take(run.clone(), late, readable_utf8, changes)) {
-            return;
-        }
+    }
+    parts.retain(|part| part.len() >= BASE64_MIN && part.len() < run.len());
+    let taken: Vec<bool> = parts.iter().map(|part| take(part.clone(), 0, readable_utf8, changes)).collect();
+    let is_any = taken.contains(&true);
+    let late = 1..if is_base32(&bytes[run.clone()]) { BASE32_GROUP } else { BASE64_GROUP };
+    if !is_any && (late.into_iter().any(|late| take(run.clone(), late, readable_utf8, changes)) || take(run.clone(), 0, readable, changes))
+    {
+        return;
+    }
+    for (part, _) in parts.into_iter().zip(taken).filter(|(_, is_taken)| !is_taken) {
+        take(part, 0, readable, changes);
     }
 }
 
