@@ -146,14 +146,14 @@ fn take_run(bytes: &[u8], run: Range<usize>, changes: &mut Changes) {
     if take(run.clone(), 0, readable_utf8, changes) {
         return;
     }
-    let mut parts = vec![run.start..run.start];
-    for at in run.clone() {
-        match bytes[at] {
-            b'/' | b'-' | b'_' | b'+' => parts.push(at + 1..at + 1),
-            _ => parts.iter_mut().next_back().into_iter().for_each(|part| part.end = at + 1),
-        }
-    }
-    parts.retain(|part| part.len() >= BASE64_MIN && part.len() < run.len());
+    let mut start = run.start;
+    let place = |part: &[u8]| {
+        let place = start..start + part.len();
+        start = place.end + 1;
+        place
+    };
+    let parts = bytes[run.clone()].split(|byte| matches!(byte, b'/' | b'-' | b'_' | b'+')).map(place);
+    let parts: Vec<Range<usize>> = parts.filter(|part| part.len() >= BASE64_MIN && part.len() < run.len()).collect();
     let taken: Vec<bool> = parts.iter().map(|part| take(part.clone(), 0, readable_utf8, changes)).collect();
     let is_any = taken.contains(&true);
     let late = 1..if is_base32(&bytes[run.clone()]) { BASE32_GROUP } else { BASE64_GROUP };
