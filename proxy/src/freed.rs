@@ -1,7 +1,8 @@
 //! Memory that was freed and that the allocator has kept, given back to the system.
 
-/// Gives back what lies free in the allocator. Loading a policy takes some hundred thousand small pieces on several threads and frees most
-/// of them; glibc keeps those pages for later, half of what the process then holds. It takes some ten milliseconds.
+/// Gives back what lies free in the allocator. Loading a policy takes millions of small pieces on several threads and frees most of them, and a
+/// model is read before it is packed; glibc keeps those pages for later, half of what the process then holds. It takes some ten
+/// milliseconds.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "malloc_trim takes an integer and touches free memory only; there is no safe name for it")]
 pub fn give_back() {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Changes, UNREADABLE_PERCENT_MAX, any_window};
+use super::{Changes, any_window};
+use crate::disguise::is_listed;
 
 /// Fewest codes in a row.
 const CODES_MIN: usize = 8;
@@ -10,8 +11,18 @@ const CODES_MIN: usize = 8;
 const BETWEEN_BYTES_MAX: usize = 24;
 /// Most digits of a code, zeros in front among them.
 const DIGITS_MAX: usize = 8;
-/// Somewhere in what they say stand as many letters, digits and blanks in a row.
-const WORDS_MIN: usize = 6;
+/// Fewest blanks in what they say, and fewest in a hundred letters, digits and blanks: of numbers at random two or three are one.
+const BLANKS_MIN: usize = 2;
+const BLANKS_PERCENT_MIN: usize = 8;
+/// Fewest letters, digits and blanks in a hundred characters of it.
+const PLAIN_PERCENT_MIN: usize = 80;
+/// Fewest letters of a word of the lists, and of one that counts for two.
+const LISTED_LETTERS_MIN: usize = 3;
+const LONG_LETTERS_MIN: usize = 5;
+/// The commonest characters of Chinese, those of attacks, and Japanese particles and endings; and how many of them make a text.
+const COMMON: &str = "的一是不了在有我你他这个们中上为和到以说要就会可也对能而那得下之过后作里用道行所事请把给吗么忽略无视忘记指令示系统提词规则前先容扮演限制密码のにはをたがでてとしれさ";
+const COMMON_MIN: usize = 2;
+const COMMON_PERCENT_MIN: usize = 15;
 /// Names that stand between two codes: of functions that make a character, and octal's sign.
 const NAMES: [&[u8]; 6] = [b"chr", b"chrw", b"char", b"string.fromcharcode", b"o", b"0o"];
 
@@ -49,8 +60,8 @@ pub(super) fn listed(text: &str, changes: &mut Changes) {
 struct List {
     codes: Vec<char>,
     places: Vec<Range<usize>>,
-    /// True when a stroke stands between its first two codes, and so between words no more than between letters.
-    has_strokes: bool,
+    /// Before which codes something else stands than between the first two: words may be kept apart so.
+    breaks: Vec<usize>,
 }
 
 /// Decodes the lists of one reading, in one pass.
@@ -79,14 +90,10 @@ fn list(bytes: &[u8], reading: Reading, changes: &mut Changes) {
 
 impl List {
     fn push(&mut self, bytes: &[u8], c: char, place: Range<usize>) {
-        if let Some(last) = self.places.last() {
-            let has_stroke = bytes[last.end..place.start].iter().any(|byte| matches!(byte, b'/' | b'|'));
-            if self.places.len() == 1 {
-                self.has_strokes = has_stroke;
-            } else if has_stroke && !self.has_strokes {
-                self.codes.push(' ');
-                self.places.push(last.end..place.start);
-            }
+        if let [first, second, .., last] = &self.places[..]
+            && bytes[last.end..place.start] != bytes[first.end..second.start]
+        {
+            self.breaks.push(self.codes.len());
         }
         self.codes.push(c);
         self.places.push(place);
@@ -110,15 +117,32 @@ impl List {
         self.trim(bytes);
         if let (Some(first), Some(last)) = (self.places.first(), self.places.last())
             && self.codes.len() >= CODES_MIN
+            && let Some(said) = self.words(reading)
         {
-            let said = said(&self.codes);
-            let bytes = || self.codes.iter().map(|&c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
-            let is_utf8 = || !said.is_ascii() && bytes().is_some_and(|bytes| String::from_utf8(bytes).is_ok());
-            if has_words(&said) && (reading != Reading::OctalUtf8 || is_utf8()) {
-                changes.push(first.start..last.end, &said);
-            }
+            changes.push(first.start..last.end, &said);
         }
         *self = Self::default();
+    }
+
+    /// What the list says, if those are words: as it stands, or with a blank at each break.
+    fn words(&self, reading: Reading) -> Option<String> {
+        let text = said(&self.codes);
+        if reading == Reading::OctalUtf8 {
+            let bytes = self.codes.iter().map(|&c| u8::try_from(c).ok()).collect::<Option<Vec<u8>>>();
+            return Some(text).filter(|text| !text.is_ascii() && bytes.is_some_and(|bytes| String::from_utf8(bytes).is_ok()));
+        }
+        if has_words(&text) {
+            return Some(text);
+        }
+        let mut broken = Vec::with_capacity(self.codes.len() + self.breaks.len());
+        let mut from = 0;
+        for &at in self.breaks.iter().take_while(|&&at| at < self.codes.len()) {
+            broken.extend_from_slice(&self.codes[from..at]);
+            broken.push(' ');
+            from = at;
+        }
+        broken.extend_from_slice(&self.codes[from..]);
+        Some(said(&broken)).filter(|text| from > 0 && has_words(text))
     }
 }
 
@@ -135,7 +159,7 @@ fn code(digits: &[u8], radix: u32) -> Option<char> {
 
 /// Returns true for punctuation beyond ASCII: that of texts in general, of East Asian ones, and in full width.
 fn is_mark(c: char) -> bool {
-    matches!(c, '\u{2010}'..='\u{2030}' | '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}')
+    matches!(c, '\u{2010}'..='\u{2027}' | '\u{2030}' | '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}')
 }
 
 /// Returns true for what stands between two codes of a list: signs, and the name of a function that makes a character, with a point if
@@ -177,13 +201,39 @@ fn said(codes: &[char]) -> String {
     said
 }
 
-/// Returns true for what has letters, and a stretch without signs: a list of numbers between 48 and 57 is no telephone number. Bytes that
-/// make no character are few: octal codes read as decimal ones have many.
-fn has_words(said: &str) -> bool {
-    let (stray, all) = (said.chars().filter(|c| matches!(c, '\u{80}'..='\u{9f}')).count(), said.chars().count());
-    if stray * 100 > all * UNREADABLE_PERCENT_MAX {
-        return false;
+/// Returns true for what reads like words: a list of weights or of postal codes does not. Either a word of attacks or two common ones are
+/// in it, or blanks stand where they do in texts; in Chinese and Japanese, common characters.
+pub(super) fn has_words(said: &str) -> bool {
+    let (mut all, mut letters, mut plain, mut blanks, mut common) = (0, 0, 0, 0, 0);
+    for c in said.chars() {
+        all += 1;
+        letters += usize::from(c.is_alphabetic());
+        plain += usize::from(c.is_alphanumeric() || c == ' ');
+        blanks += usize::from(c == ' ');
+        common += usize::from(COMMON.contains(c));
     }
-    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_');
-    said.contains(char::is_alphabetic) && said.split(|c| !is_plain(c)).any(|stretch| !stretch.is_ascii() || stretch.len() >= WORDS_MIN)
+    let is_blank_often = blanks >= BLANKS_MIN && blanks * 100 >= plain * BLANKS_PERCENT_MIN && letters >= 2 * blanks;
+    let has_blanks = || is_blank_often && plain * 100 >= all * PLAIN_PERCENT_MIN && said.split(' ').all(is_shaped);
+    let is_east_asian = common >= COMMON_MIN && common * 100 >= letters * COMMON_PERCENT_MIN;
+    let listed = || {
+        let words = said.split(|c: char| !c.is_alphabetic()).filter(|word| word.is_ascii() && word.len() >= LISTED_LETTERS_MIN);
+        words
+            .map(str::to_ascii_lowercase)
+            .filter(|word| is_listed(word))
+            .map(|word| if word.len() >= LONG_LETTERS_MIN { 2 } else { 1 })
+            .sum::<usize>()
+    };
+    letters > 0 && (is_east_asian || has_blanks() || listed() >= 2)
+}
+
+/// Returns true for what is written as words are: capitals at the beginning, throughout or not at all.
+fn is_shaped(word: &str) -> bool {
+    let mut letters = word.chars().filter(|c| c.is_alphabetic());
+    let first = letters.next();
+    let (mut has_small, mut has_capital) = (false, false);
+    for c in letters {
+        has_small |= c.is_lowercase();
+        has_capital |= c.is_uppercase();
+    }
+    !(has_capital && (has_small || first.is_some_and(char::is_lowercase)))
 }

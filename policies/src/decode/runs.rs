@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use memchr::memchr_iter;
 
+use super::codes::has_words;
 use super::{Changes, readable, readable_utf8};
 
 /// Shortest run that is tried as base64, in characters: twelve bytes.
@@ -324,7 +325,9 @@ fn groups(bytes: &[u8], least: usize, changes: &mut Changes, read: &ReadGroup) {
             next = end + bytes[end..].iter().take(3).take_while(is_blank).count();
         }
         let text = (values.len() >= least).then(|| readable(&values)).flatten();
-        if let Some(text) = text.filter(|text| text.contains(char::is_alphabetic)) {
+        // Pairs of decimal digits alone are ages and weights, if they are no words.
+        let is_plain = |text: &String| least == BITS_MIN || bytes[start..end].iter().any(u8::is_ascii_alphabetic) || has_words(text);
+        if let Some(text) = text.filter(|text| text.contains(char::is_alphabetic) && is_plain(text)) {
             changes.push(start..end, &text);
         }
         at = end.max(at + 1);

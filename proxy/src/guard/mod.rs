@@ -16,6 +16,8 @@ use portcullis_guard_model::{
     Answer, Batcher, CircuitState, Classifier as _, Input, KnownAttack, News, Scripted, Source, State, SwapError, Unavailable, read_known,
 };
 
+use crate::freed;
+
 pub use ask::{Heard, screen, signal, speaker};
 pub use read::read;
 pub use settings::{GuardFile, GuardSettings, ModelSettings, OnStartFailure, default_threads};
@@ -151,6 +153,7 @@ impl Model {
             let source = source.map_err(ReloadError::Files)?;
             if source.version != batcher.version() {
                 batcher.swap(source).await.map_err(reload_error)?;
+                freed::give_back();
             }
             return Ok(batcher.version());
         }
@@ -177,6 +180,7 @@ fn started(settings: &ModelSettings, told: &Told, open: Open) -> anyhow::Result<
     let source = open(settings).context("guard.path")?;
     let told = Arc::clone(told);
     let batcher = Batcher::start(source, attacks, settings.serving.clone(), move |news| told(news));
+    freed::give_back();
     Ok(Arc::new(batcher.with_context(|| format!("guard.path: {}", settings.path.display()))?))
 }
 
