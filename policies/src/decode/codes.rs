@@ -99,16 +99,17 @@ impl List {
         self.places.push(place);
     }
 
-    /// Lets go of pairs of digits at the end that are the beginning of pairs of hexadecimal ones: `61 73 6c`.
+    /// Lets go of pairs of digits at the end that are the beginning of pairs of hexadecimal ones, `61 73 6c`, unless they are words.
     fn trim(&mut self, bytes: &[u8]) {
         let Some(end) = self.places.last().map(|last| last.end) else { return };
         let is_sign = |byte: &&u8| matches!(byte, b' ' | b':' | b',' | b'-' | b';' | b'\n' | b'\r');
         let at = end + bytes[end..].iter().take(3).take_while(is_sign).count();
         let is_pair = bytes.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit))
             && bytes.get(at + 2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
-        while is_pair && self.places.last().is_some_and(|place| place.len() == 2) {
-            self.places.pop();
-            self.codes.pop();
+        let kept = self.places.iter().rposition(|place| place.len() != 2).map_or(0, |last| last + 1);
+        if is_pair && !has_words(&said(&self.codes[kept..])) {
+            self.places.truncate(kept);
+            self.codes.truncate(kept);
         }
     }
 

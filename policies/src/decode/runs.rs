@@ -325,9 +325,10 @@ fn groups(bytes: &[u8], least: usize, changes: &mut Changes, read: &ReadGroup) {
             next = end + bytes[end..].iter().take(3).take_while(is_blank).count();
         }
         let text = (values.len() >= least).then(|| readable(&values)).flatten();
-        // Pairs of decimal digits alone are ages and weights, if they are no words.
-        let is_plain = |text: &String| least == BITS_MIN || bytes[start..end].iter().any(u8::is_ascii_alphabetic) || has_words(text);
-        if let Some(text) = text.filter(|text| text.contains(char::is_alphabetic) && is_plain(text)) {
+        // Pairs of decimal digits alone are ages and weights, and whatever is read as UTF-16 is a guess: those have to be words.
+        let has_letters = least == BITS_MIN || bytes[start..end].iter().any(u8::is_ascii_alphabetic);
+        let is_certain = || has_letters && readable_utf8(&values).is_some();
+        if let Some(text) = text.filter(|text| text.contains(char::is_alphabetic) && (is_certain() || has_words(text))) {
             changes.push(start..end, &text);
         }
         at = end.max(at + 1);
