@@ -153,7 +153,8 @@ impl Automaton {
 
     fn search(&self, cache: &mut Option<Box<Cache>>, input: &Input<'_>) -> Option<usize> {
         let dfa = self.dfa.get_or_init(|| self.pattern().and_then(|pattern| Self::compiled(&pattern)).ok());
-        // It was compiled once before, here or where the program was built. If it ever is not, it may be anywhere: nothing is let through.
+        // It was compiled once before, here or where the program was built, so it can be again. If it ever cannot, what is asked about is
+        // taken for a match, and the rule's other demands decide.
         let Some(dfa) = dfa else { return Some(input.end()) };
         let cache = cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
         match dfa.try_search_fwd(cache, input) {
