@@ -173,22 +173,25 @@ impl Best {
     }
 }
 
-/// What finding out about a companion costs, in nanoseconds, and how probable one may be within the longest match to be worth it.
+/// What finding a companion costs, in nanoseconds, and how much of what a pattern costs its companions may cost together.
 const COMPANION_COST: f64 = 20.0;
-const COMPANION_CHANCE_MAX: f64 = 0.4;
+const COMPANION_SHARE_MAX: f64 = 0.03;
+/// How probable a companion may be within the longest match.
+const COMPANION_CHANCE_MAX: f64 = 0.7;
 /// A pattern with a shorter longest match, in bytes, is not worth asking for companions.
 const COMPANION_BYTES_MIN: usize = 60;
 
-/// Chooses the rarest literals that stand in another part of a pattern than its announcement.
-fn companions(beginnings: &[Seq], announced: Option<usize>, max: usize) -> Vec<Vec<u8>> {
+/// Chooses the rarest literals that stand in another part of a pattern than its announcement; `cost` is what the pattern costs.
+fn companions(beginnings: &[Seq], announced: Option<usize>, max: usize, cost: f64) -> Vec<Vec<u8>> {
     if max < COMPANION_BYTES_MIN {
         return Vec::new();
     }
     let others = (0..beginnings.len().min(PARTS_MAX)).filter(|part| Some(*part) != announced);
     let literals = others.filter_map(|part| {
         let literals = required_literals(&beginnings[part..], COMPANION_COST)?;
-        let chance = literals.iter().map(|literal| rate(literal)).sum::<f64>() * max as f64;
-        (chance < COMPANION_CHANCE_MAX).then_some((chance, literals))
+        let rate = literals.iter().map(|literal| rate(literal)).sum::<f64>();
+        let pays = rate * max as f64 <= COMPANION_CHANCE_MAX && rate * COMPANION_COST <= COMPANION_SHARE_MAX * cost;
+        pays.then_some((rate, literals))
     });
     literals.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, literals)| literals).unwrap_or_default()
 }
@@ -238,7 +241,11 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
         best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost, None);
     }
-    let companions = companions(&beginnings, best.part, max);
+    let mut companions = companions(&beginnings, best.part, max, best.cost);
+    // Parts that say nothing pass the next one's literals on: those that announce the pattern are no second ones.
+    if matches!(&best.announcement, Announcement::Literals { literals, .. } if *literals == companions) {
+        companions.clear();
+    }
     Plan { hir, announcement: best.announcement, companions, cost: best.cost }
 }
 
@@ -270,7 +277,7 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
     match hir.kind() {
         HirKind::Repetition(repetition) if longest > GAP_BYTES_MIN || longest > budget => match repetition.min {
             0 => (Hir::empty(), 0),
-            _ => (clip(&repetition.sub, budget, side).0, 0),
+            min => (rounds(repetition, min, budget, side), 0),
         },
         HirKind::Concat(parts) => clip_parts(parts, budget, side),
         HirKind::Alternation(ways) => {
@@ -298,6 +305,18 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
         }
         _ => (hir.clone(), budget - longest),
     }
+}
+
+/// Returns what the rounds begin (or end) with that a repetition takes at least, as many as fit.
+fn rounds(repetition: &Repetition, min: u32, budget: usize, side: Side) -> Hir {
+    let longest = repetition.sub.properties().maximum_len().unwrap_or(usize::MAX);
+    let (sub, left) = clip(&repetition.sub, budget, side);
+    let rounds = min.min(u32::try_from(budget / longest.max(1)).unwrap_or(u32::MAX));
+    // A round that was cut off says nothing about where the next one begins.
+    if left == 0 || rounds < 2 {
+        return sub;
+    }
+    Hir::repetition(Repetition { min: rounds, max: Some(rounds), greedy: true, sub: Box::new(sub) })
 }
 
 /// The same for a pattern in parts.

@@ -10,7 +10,7 @@ use regex_syntax::hir::Hir;
 use crate::announce::{Announcement, Around, Plan, Reach, beginnings, plan};
 use crate::automaton::{Automaton, Surroundings};
 use crate::error::Fault;
-use crate::literals::{CODE_CLASS, DIGIT_CLASS, Literals, NO_CLASS};
+use crate::literals::{CODE_CLASS, Classes, DIGIT_CLASS, Literals, NO_CLASS};
 use crate::marks::{Marked, markable};
 use crate::outline::{Announced, Outlines, Signs};
 use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
@@ -225,7 +225,6 @@ impl Seen {
         let signs = Signs::new(&announced, words.len());
         let numbers = |set: &Vec<Vec<u8>>| set.iter().filter_map(|literal| words.binary_search(&literal.as_slice()).ok()).collect();
         let marked = Marked::new(&self.marked.iter().map(numbers).collect::<Vec<_>>(), words.len());
-        let literals = |classes| Literals::new(&words, classes);
         let mut classes = [NO_CLASS; 256];
         let mut bytes = self.bytes;
         let digits = bytes.remove(&b'0').unwrap_or_default();
@@ -243,7 +242,9 @@ impl Seen {
             classes[usize::from(byte)] = called.len() as u8;
             called.push(call(found)?);
         }
-        Ok(Matchers { all, literals: literals(classes), signs, marked, called, everywhere: self.everywhere })
+        let may_follow = |class: u8, next: u8| called.get(usize::from(class)).is_some_and(|called| called.second[usize::from(next)]);
+        let literals = Literals::new(&words, Classes::new(classes, may_follow));
+        Ok(Matchers { all, literals, signs, marked, called, everywhere: self.everywhere })
     }
 }
 

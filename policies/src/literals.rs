@@ -1,20 +1,23 @@
 //! The first look at a text: where a literal of any rule may stand, where a run of digits begins, where a rare character is.
 //!
-//! One loop over the bytes. The first three, four and six bytes at each place, in lower case, are each looked up in a bitmap that holds one
-//! window of each literal, the rarest it has; a hit is compared with the literals of that window. The bitmaps stay in the first caches, so
-//! the loop does not slow down with the number of rules, as an automaton of thousands of literals does.
+//! Of each literal one window of up to eight bytes is looked for, the rarest it has. The first three bytes at each place, in lower case, are
+//! looked up in a bitmap; where they are found, the first four are in a second one; and what is left is compared with the windows that begin
+//! alike. The first two steps go block by block and have no branch that depends on the text; the bitmaps stay in the first caches, so they do
+//! not slow down with the number of rules, as an automaton of thousands of literals does.
 
 use crate::frequency::rate;
 
 /// Shortest literal that can be looked for, in bytes.
 pub(crate) const LITERAL_BYTES_MIN: usize = 3;
 
-/// Bits of the three bitmaps, as powers of two.
-const SHORT_BITS: u32 = 17;
-const MIDDLE_BITS: u32 = 18;
-const LONG_BITS: u32 = 17;
-/// Entries are found by this many bits of the hash.
-const INDEX_BITS: u32 = 13;
+/// Words of the first bitmap, for the first three bytes of every window.
+const FIRST_WORDS: usize = 1 << 12;
+/// Windows are found by this many bits of a hash.
+const INDEX_BITS: u32 = 14;
+/// Longest window, in bytes.
+const WINDOW_BYTES_MAX: usize = 8;
+/// Bytes of a text that are looked at together.
+const BLOCK: usize = 1024;
 /// Lower case for letters; other bytes may fall together, which the comparison tells apart.
 const LOWER: u64 = 0x2020_2020_2020_2020;
 
@@ -41,8 +44,8 @@ pub(crate) const LONG_RUN_BYTES_MIN: usize = 25;
 struct Entry {
     /// The window in lower case.
     window: u64,
-    /// The bit of case of each of its letters: with it set, a text's window is in lower case where the literal has letters.
-    case: u64,
+    /// The bits in which a text has to agree with it: all but the case of its letters.
+    care: u64,
     literal: u32,
     /// Where in the literal the window lies.
     offset: u16,
@@ -50,15 +53,91 @@ struct Entry {
     length: u16,
 }
 
-/// All windows of `BYTES` bytes.
-struct Windows<const BYTES: usize> {
-    /// Two bits are set for each window, both in one word (a blocked Bloom filter: Putze, Sanders, Singler 2007).
-    bits: Vec<u64>,
-    /// The hash is shifted by so much to give a word.
-    shift: u32,
-    /// For each head of a hash, where its entries begin; one more at the end.
+impl Entry {
+    /// Chooses the rarest window of a literal.
+    fn new(number: usize, word: &[u8]) -> Self {
+        // Four bytes are looked at before windows are compared, and of all places that pass the first three, some are stopped there.
+        let cost = |&at: &usize| rate(&word[at..(at + 4).min(word.len())]) + 0.2 * rate(&word[at..at + LITERAL_BYTES_MIN]);
+        let offset = (0..=word.len().saturating_sub(4)).min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or(0);
+        let bytes = (word.len() - offset).min(WINDOW_BYTES_MAX);
+        let (mut window, mut care) = ([0; WINDOW_BYTES_MAX], [0; WINDOW_BYTES_MAX]);
+        window[..bytes].copy_from_slice(&word[offset..offset + bytes]);
+        for (care, byte) in care[..bytes].iter_mut().zip(window) {
+            *care = if byte.is_ascii_lowercase() { !0x20 } else { !0 };
+        }
+        let (window, care) = (u64::from_le_bytes(window), u64::from_le_bytes(care));
+        Self { window, care, literal: number as u32, offset: offset as u16, length: word.len() as u16 }
+    }
+
+    /// Returns how many bytes of the literal stand in the window.
+    fn bytes(&self) -> usize {
+        usize::from(self.length - self.offset).min(WINDOW_BYTES_MAX)
+    }
+}
+
+/// A set of windows' beginnings: `BITS` bits are set for each, one or two, in one word (a blocked Bloom filter: Putze, Sanders, Singler 2007).
+struct Bitmap<const WORDS: usize, const BITS: usize>(Box<[u64; WORDS]>);
+
+impl<const WORDS: usize, const BITS: usize> Bitmap<WORDS, BITS> {
+    fn new(hashes: impl Iterator<Item = u64>) -> Self {
+        let mut words = Box::new([0; WORDS]);
+        hashes.for_each(|hash| Self::bits(hash).into_iter().take(BITS).for_each(|bit| words[head(hash, WORDS)] |= 1 << bit));
+        Self(words)
+    }
+
+    #[inline(always)]
+    fn bits(hash: u64) -> [u64; 2] {
+        [hash >> 32 & 63, hash >> 24 & 63]
+    }
+
+    /// Returns 1 when it may hold what has this hash, and 0 when it does not.
+    #[inline(always)]
+    fn may_hold(&self, hash: u64) -> usize {
+        let (word, [first, second]) = (self.0[head(hash, WORDS)], Self::bits(hash));
+        let both = if BITS == 1 { word >> first } else { (word >> first) & (word >> second) };
+        (both & 1) as usize
+    }
+}
+
+/// Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4) of the first of eight bytes: the high bits of a product.
+#[inline(always)]
+fn hash<const BYTES: usize>(lower: u64) -> u64 {
+    (lower & (u64::MAX >> (64 - 8 * BYTES))).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The highest bits of a hash, to choose one of `many`, a power of two.
+#[inline(always)]
+fn head(hash: u64, many: usize) -> usize {
+    (hash >> (64 - many.ilog2())) as usize % many
+}
+
+/// Windows by their first `BYTES` bytes.
+struct Windows<const BYTES: usize, const WORDS: usize> {
+    bitmap: Bitmap<WORDS, 2>,
+    /// For each head of a hash, where its windows begin; one more at the end.
     index: Vec<u32>,
     entries: Vec<Entry>,
+}
+
+impl<const BYTES: usize, const WORDS: usize> Windows<BYTES, WORDS> {
+    fn new(mut entries: Vec<Entry>) -> Self {
+        let hashed = |entry: &Entry| hash::<BYTES>(entry.window | LOWER);
+        let head = |entry: &Entry| head(hashed(entry), 1 << INDEX_BITS);
+        entries.sort_by_key(|entry| (head(entry), entry.window, entry.literal));
+        let mut index = vec![0; (1 << INDEX_BITS) + 1];
+        entries.iter().for_each(|entry| index[head(entry) + 1] += 1);
+        for at in 1..index.len() {
+            index[at] += index[at - 1];
+        }
+        Self { bitmap: Bitmap::new(entries.iter().map(hashed)), index, entries }
+    }
+
+    /// Lists the windows that may begin like these eight bytes.
+    #[inline(always)]
+    fn like(&self, lower: u64) -> &[Entry] {
+        let head = head(hash::<BYTES>(lower), 1 << INDEX_BITS);
+        &self.entries[self.index[head] as usize..self.index[head + 1] as usize]
+    }
 }
 
 /// The literals of all rules, ready to be looked for.
@@ -66,109 +145,188 @@ pub(crate) struct Literals {
     /// All literals, one behind the other, and where each begins.
     bytes: Vec<u8>,
     begins: Vec<u32>,
-    short: Windows<3>,
-    middle: Windows<4>,
-    long: Windows<6>,
-    classes: [u8; 256],
+    /// The first three bytes of every window.
+    first: Bitmap<FIRST_WORDS, 1>,
+    /// Windows of three bytes, and longer ones.
+    short: Windows<3, { 1 << 11 }>,
+    long: Windows<4, { 1 << 13 }>,
+    classes: Classes,
 }
 
-impl<const BYTES: usize> Windows<BYTES> {
-    fn new(bits: u32, words: &[&[u8]], lengths: std::ops::Range<usize>) -> Self {
-        let mut entries: Vec<Entry> = Vec::new();
-        for (number, word) in words.iter().enumerate().filter(|(_, word)| lengths.contains(&word.len())) {
-            let rate = |&at: &usize| rate(&word[at..at + BYTES]);
-            let offset = (0..=word.len() - BYTES).min_by(|a, b| rate(a).total_cmp(&rate(b))).unwrap_or(0);
-            let (mut window, mut case) = ([0; 8], [0; 8]);
-            window[..BYTES].copy_from_slice(&word[offset..offset + BYTES]);
-            for (case, byte) in case.iter_mut().zip(window) {
-                *case = if byte.is_ascii_lowercase() { 0x20 } else { 0 };
-            }
-            entries.push(Entry {
-                window: u64::from_le_bytes(window),
-                case: u64::from_le_bytes(case),
-                literal: number as u32,
-                offset: offset as u16,
-                length: word.len() as u16,
-            });
-        }
-        let head = |entry: &Entry| (Self::hash(Self::cut(entry.window | LOWER)) >> (64 - INDEX_BITS)) as usize;
-        entries.sort_by_key(|entry| (head(entry), entry.window, entry.literal));
-        let mut windows = Self { bits: vec![0; 1 << (bits - 6)], shift: 64 + 6 - bits, index: vec![0; (1 << INDEX_BITS) + 1], entries };
-        for entry in &windows.entries {
-            let hash = Self::hash(Self::cut(entry.window | LOWER));
-            windows.bits[(hash >> windows.shift) as usize] |= Self::pair(hash);
-            windows.index[head(entry) + 1] += 1;
-        }
-        for at in 1..windows.index.len() {
-            windows.index[at] += windows.index[at - 1];
-        }
-        windows
-    }
+/// The classes of bytes to tell of.
+pub(crate) struct Classes {
+    /// The class of each byte.
+    of: [u8; 256],
+    /// For each byte, what it belongs to: [`DIGITS`], [`CODES`], [`SIGNS`].
+    member: [u8; 256],
+    /// For each byte, what it may follow.
+    follows: [u8; 256],
+}
 
-    /// Cuts eight bytes to a window.
-    #[inline(always)]
-    fn cut(eight: u64) -> u64 {
-        eight & (u64::MAX >> (64 - 8 * BYTES))
-    }
+/// A digit; a capital or a digit; a byte of another class.
+const DIGITS: u8 = 1;
+const CODES: u8 = 2;
+const SIGNS: u8 = 4;
 
-    /// Multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4): the high bits of a product.
-    #[inline(always)]
-    fn hash(window: u64) -> u64 {
-        window.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    }
-
-    /// Two bits of a word.
-    #[inline(always)]
-    fn pair(hash: u64) -> u64 {
-        1 << (hash >> 24 & 63) | 1 << (hash >> 32 & 63)
-    }
-
-    #[inline(always)]
-    fn may_hold(&self, eight: u64) -> bool {
-        let hash = Self::hash(Self::cut(eight));
-        let pair = Self::pair(hash);
-        self.bits[(hash >> self.shift) as usize] & pair == pair
-    }
-
-    /// Calls `found` with each entry whose window stands in the first of these eight bytes, of which `lower` is the same with all bits of case set.
-    #[inline(always)]
-    fn entries(&self, eight: u64, lower: u64, mut found: impl FnMut(&Entry)) {
-        if !self.may_hold(lower) {
-            return;
-        }
-        let head = (Self::hash(Self::cut(lower)) >> (64 - INDEX_BITS)) as usize;
-        for entry in &self.entries[self.index[head] as usize..self.index[head + 1] as usize] {
-            if Self::cut(eight | entry.case) == entry.window {
-                found(entry);
+impl Classes {
+    /// Takes the class of each byte, and whether a byte may stand behind one of a class.
+    pub(crate) fn new(of: [u8; 256], may_follow: impl Fn(u8, u8) -> bool) -> Self {
+        let kind = |class: u8| match class {
+            NO_CLASS => 0,
+            DIGIT_CLASS => DIGITS | CODES,
+            CODE_CLASS => CODES,
+            _ => SIGNS,
+        };
+        let mut follows = [0; 256];
+        for (next, follows) in (0..=255u8).zip(&mut follows) {
+            for class in of.into_iter().chain([CODE_CLASS]).filter(|class| may_follow(*class, next)) {
+                *follows |= if class == DIGIT_CLASS { DIGITS } else { kind(class) };
             }
         }
+        // Behind the text, where zeros are read, anything may follow.
+        follows[0] = u8::MAX;
+        Self { of, member: of.map(kind), follows }
     }
+
+    /// Returns which of the kinds begin at a byte, of which something may follow: a run of digits or of codes, or a sign. What the byte
+    /// before belongs to is remembered.
+    #[inline(always)]
+    fn begins(&self, byte: u8, next: u8, before: &mut u8) -> u8 {
+        let member = self.member[usize::from(byte)];
+        let begins = member & !(*before & (DIGITS | CODES)) & self.follows[usize::from(next)];
+        *before = member;
+        begins
+    }
+}
+
+/// Places of a block, and how many there are.
+struct Places {
+    list: [u16; BLOCK],
+    count: usize,
+}
+
+impl Places {
+    const NONE: Self = Self { list: [0; BLOCK], count: 0 };
+
+    /// Notes a place if `more` is 1, and nothing if it is 0. It says where the next place is written, so there is no branch that a processor
+    /// would have to foretell.
+    #[inline(always)]
+    fn note(&mut self, nth: u16, more: usize) {
+        self.list[self.count % BLOCK] = nth;
+        self.count += more;
+    }
+
+    fn all(&self) -> &[u16] {
+        &self.list[..self.count.min(BLOCK)]
+    }
+}
+
+/// Where windows may begin in a block.
+struct Sifted {
+    first: Places,
+    short: Places,
+    long: Places,
+    /// Where something of a class begins.
+    classes: Places,
 }
 
 impl Literals {
-    /// Prepares literals (in lower case, each of at least [`LITERAL_BYTES_MIN`] bytes) and the classes of bytes to tell of.
-    pub(crate) fn new(words: &[&[u8]], classes: [u8; 256]) -> Self {
-        let short = Windows::new(SHORT_BITS, words, LITERAL_BYTES_MIN..4);
-        let middle = Windows::new(MIDDLE_BITS, words, 4..6);
-        let long = Windows::new(LONG_BITS, words, 6..usize::MAX);
+    /// Prepares literals (in lower case, each of at least [`LITERAL_BYTES_MIN`] bytes) besides the classes.
+    pub(crate) fn new(words: &[&[u8]], classes: Classes) -> Self {
+        let entries = words.iter().enumerate().map(|(number, word)| Entry::new(number, word));
+        let (short, long): (Vec<Entry>, Vec<Entry>) = entries.partition(|entry| entry.bytes() < 4);
+        let first = Bitmap::new(short.iter().chain(&long).map(|entry| hash::<3>(entry.window | LOWER)));
         let begins = words.iter().scan(0, |at, word| Some(std::mem::replace(at, *at + word.len() as u32))).collect();
-        Self { bytes: words.concat(), begins, short, middle, long, classes }
+        Self { bytes: words.concat(), begins, first, short: Windows::new(short), long: Windows::new(long), classes }
     }
 
-    /// Tells everything seen at `from` or later, by place.
+    /// Tells everything seen at `from` or later: block by block, and in each block literals first.
     pub(crate) fn look(&self, text: &[u8], from: usize, sight: &mut impl Sight) {
-        let mut before = if from > 0 { self.classes[usize::from(text[from - 1])] } else { NO_CLASS };
-        let mut at = from;
-        for eight in text[from..].windows(8) {
-            let Some(eight) = eight.first_chunk::<8>() else { break };
-            before = self.look_at(eight, before, text, from, at, sight);
-            at += 1;
+        let mut block = [0; BLOCK + WINDOW_BYTES_MAX];
+        let mut sifted = Sifted { first: Places::NONE, short: Places::NONE, long: Places::NONE, classes: Places::NONE };
+        let mut before = if from > 0 { self.classes.member[usize::from(text[from - 1])] } else { 0 };
+        for at in (from..text.len()).step_by(BLOCK) {
+            let length = (text.len() - at).min(BLOCK);
+            // Behind the text stand zeros.
+            let copied = (text.len() - at).min(block.len());
+            block[..copied].copy_from_slice(&text[at..at + copied]);
+            block[copied..].fill(0);
+            let first = before;
+            self.sift(&block, length, &mut before, &mut sifted);
+            for &nth in sifted.short.all() {
+                let eight = eight(&block, nth);
+                self.compare(self.short.like(eight | LOWER), eight, text, from, at + usize::from(nth), sight);
+            }
+            for &nth in sifted.long.all() {
+                let eight = eight(&block, nth);
+                self.compare(self.long.like(eight | LOWER), eight, text, from, at + usize::from(nth), sight);
+            }
+            self.tell(&block, first, &sifted.classes, at, sight);
         }
-        while at < text.len() {
-            let mut eight = [0; 8];
-            eight[..text.len() - at].copy_from_slice(&text[at..]);
-            before = self.look_at(&eight, before, text, from, at, sight);
-            at += 1;
+    }
+
+    /// Lists where in a block windows may begin.
+    #[inline(never)]
+    fn sift(&self, block: &[u8; BLOCK + WINDOW_BYTES_MAX], length: usize, before: &mut u8, sifted: &mut Sifted) {
+        let Sifted { first, short, long, classes } = sifted;
+        (first.count, short.count, long.count, classes.count) = (0, 0, 0, 0);
+        for nth in 0..length.min(BLOCK) as u16 {
+            first.note(nth, self.first.may_hold(hash::<3>(eight(block, nth) | LOWER)));
+        }
+        for (nth, pair) in (0..length.min(BLOCK) as u16).zip(block.windows(2)) {
+            classes.note(nth, usize::from(self.classes.begins(pair[0], pair[1], before) != 0));
+        }
+        for &nth in first.all() {
+            let lower = eight(block, nth) | LOWER;
+            short.note(nth, self.short.bitmap.may_hold(hash::<3>(lower)));
+            long.note(nth, self.long.bitmap.may_hold(hash::<4>(lower)));
+        }
+    }
+
+    /// Tells which of these literals, whose windows begin alike, stand where their windows would be at `at`.
+    #[inline(always)]
+    fn compare(&self, entries: &[Entry], eight: u64, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) {
+        for entry in entries {
+            if (eight ^ entry.window) & entry.care != 0 {
+                continue;
+            }
+            let (offset, length, bytes) = (usize::from(entry.offset), usize::from(entry.length), entry.bytes());
+            let Some(start) = at.checked_sub(offset).filter(|&start| start >= from) else { continue };
+            let end = start + length;
+            if end > text.len() {
+                continue;
+            }
+            // The window is known to be there; most literals are not more.
+            if length > bytes {
+                let begin = self.begins[entry.literal as usize] as usize;
+                let Some(word) = self.bytes.get(begin..begin + length) else { continue };
+                if !text[start..at].eq_ignore_ascii_case(&word[..offset])
+                    || !text[at + bytes..end].eq_ignore_ascii_case(&word[offset + bytes..])
+                {
+                    continue;
+                }
+            }
+            sight.literal(entry.literal as usize, start, end);
+        }
+    }
+
+    /// Tells of what was seen of the classes; `first` is what the byte before the block belongs to.
+    fn tell(&self, block: &[u8], first: u8, places: &Places, at: usize, sight: &mut impl Sight) {
+        for &nth in places.all() {
+            let nth = usize::from(nth);
+            let before = nth.checked_sub(1).map_or(first, |last| self.classes.member[usize::from(block[last])]);
+            let class = self.classes.of[usize::from(block[nth])];
+            match class {
+                DIGIT_CLASS => {
+                    if before & DIGITS == 0 {
+                        sight.byte(DIGIT_CLASS, at + nth);
+                    }
+                    if before & CODES == 0 {
+                        sight.byte(CODE_CLASS, at + nth);
+                    }
+                }
+                _ => sight.byte(class, at + nth),
+            }
         }
     }
 
@@ -191,62 +349,13 @@ impl Literals {
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn look_at(&self, bytes: &[u8; 8], before: u8, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) -> u8 {
-        let eight = u64::from_le_bytes(*bytes);
-        let lower = eight | LOWER;
-        if self.short.may_hold(lower) | self.middle.may_hold(lower) | self.long.may_hold(lower) {
-            self.compare(eight, text, from, at, sight);
-        }
-        let class = self.classes[usize::from(bytes[0])];
-        if class != NO_CLASS {
-            match class {
-                DIGIT_CLASS => {
-                    if before != DIGIT_CLASS {
-                        sight.byte(DIGIT_CLASS, at);
-                        if before != CODE_CLASS {
-                            sight.byte(CODE_CLASS, at);
-                        }
-                    }
-                }
-                CODE_CLASS => {
-                    if before != CODE_CLASS && before != DIGIT_CLASS {
-                        sight.byte(CODE_CLASS, at);
-                    }
-                }
-                _ => sight.byte(class, at),
-            }
-        }
-        class
-    }
-
-    #[inline(never)]
-    fn compare(&self, eight: u64, text: &[u8], from: usize, at: usize, sight: &mut impl Sight) {
-        let lower = eight | LOWER;
-        let mut compare = |entry: &Entry, window: usize| {
-            let (offset, length) = (usize::from(entry.offset), usize::from(entry.length));
-            let Some(start) = at.checked_sub(offset).filter(|&start| start >= from) else { return };
-            let end = start + length;
-            // The window is known to be there; most literals are not much more.
-            if end > text.len() {
-                return;
-            }
-            if length > window {
-                let begin = self.begins[entry.literal as usize] as usize;
-                let Some(word) = self.bytes.get(begin..begin + length) else { return };
-                if !text[start..at].eq_ignore_ascii_case(&word[..offset])
-                    || !text[at + window..end].eq_ignore_ascii_case(&word[offset + window..])
-                {
-                    return;
-                }
-            }
-            sight.literal(entry.literal as usize, start, end);
-        };
-        self.short.entries(eight, lower, |entry| compare(entry, 3));
-        self.middle.entries(eight, lower, |entry| compare(entry, 4));
-        self.long.entries(eight, lower, |entry| compare(entry, 6));
-    }
+/// The eight bytes at a place of a block.
+#[inline(always)]
+fn eight(block: &[u8; BLOCK + WINDOW_BYTES_MAX], nth: u16) -> u64 {
+    let nth = usize::from(nth) % BLOCK;
+    block[nth..].first_chunk().map_or(0, |eight| u64::from_le_bytes(*eight))
 }
 
 #[cfg(test)]
@@ -274,7 +383,7 @@ mod tests {
         classes[usize::from(b'A')..=usize::from(b'Z')].fill(CODE_CLASS);
         classes[usize::from(b'@')] = 3;
         let mut seen = Seen::default();
-        Literals::new(&words, classes).look(text.as_bytes(), from, &mut seen);
+        Literals::new(&words, Classes::new(classes, |_, _| true)).look(text.as_bytes(), from, &mut seen);
         seen.0.sort_unstable();
         seen
     }
@@ -293,6 +402,35 @@ mod tests {
         assert_eq!(seen(&[], "12 a@3", 0).1, [(1, 0), (2, 0), (3, 4), (1, 5), (2, 5)]);
         assert_eq!(seen(&[], "AB1 c", 0).1, [(2, 0), (1, 2)]);
         assert_eq!(seen(&[], "123", 1).1, [], "the run began before");
+    }
+
+    #[test]
+    fn blocks_hide_nothing() {
+        for at in (BLOCK - 20..BLOCK + 20).chain(2 * BLOCK - 20..2 * BLOCK + 20) {
+            let text = format!("{}ignore 12 AB", ".".repeat(at));
+            let seen = seen(&["ignore", "gno", "e 12"], &text, 0);
+            assert_eq!(seen.0, [(0, at), (1, at + 1), (2, at + 5)], "{at}");
+            assert_eq!(seen.1, [(1, at + 7), (2, at + 7), (2, at + 10)], "{at}");
+        }
+        for at in BLOCK - 3..BLOCK + 3 {
+            let text = "1".repeat(at) + " 2";
+            assert_eq!(seen(&[], &text, 0).1, [(1, 0), (2, 0), (1, at + 1), (2, at + 1)], "{at}");
+        }
+    }
+
+    #[test]
+    fn a_class_is_told_of_only_where_something_may_follow() {
+        let mut classes = [NO_CLASS; 256];
+        classes[usize::from(b'0')..=usize::from(b'9')].fill(DIGIT_CLASS);
+        classes[usize::from(b'@')] = 4;
+        let may_follow = |class: u8, next: u8| match class {
+            DIGIT_CLASS => next == b'7',
+            4 => next == b'x',
+            _ => false,
+        };
+        let mut seen = Seen::default();
+        Literals::new(&[], Classes::new(classes, may_follow)).look(b"17 18 @y @x 71 @", 0, &mut seen);
+        assert_eq!(seen.1, [(1, 0), (2, 0), (4, 9), (4, 15)], "a digit is told of as a code, too");
     }
 
     #[test]

@@ -67,23 +67,24 @@ impl Marks {
         }
     }
 
-    /// Places come nearly in order: a literal is seen by its rarest part, which may be its last.
+    /// Places come block by block, in a block in any order, and a literal is seen by its rarest part, which may be its last.
     fn note(&mut self, set: u32, at: usize) {
         let number = set as usize;
         if self.runs.len() <= number {
             self.runs.resize_with(number + 1, Vec::new);
         }
         let runs = &mut self.runs[number];
-        match runs.last_mut() {
+        if runs.is_empty() {
+            self.seen.push(set);
+        }
+        // Runs are in order and further apart than a gap, so only the last few begin behind what is noted.
+        let nth = runs.iter().rposition(|(first, _)| *first <= at + RUN_GAP_MAX).map_or(0, |before| before + 1);
+        match nth.checked_sub(1).and_then(|before| runs.get_mut(before)) {
             Some((first, last)) if at <= *last + RUN_GAP_MAX => {
                 *first = at.min(*first);
                 *last = at.max(*last);
             }
-            Some(_) => runs.push((at, at)),
-            None => {
-                self.seen.push(set);
-                runs.push((at, at));
-            }
+            _ => runs.insert(nth, (at, at)),
         }
     }
 
@@ -111,6 +112,20 @@ mod tests {
         assert!(!marks.may_be_in(2, 0..2000) && !marks.may_be_in(9, 0..2000));
         marks.clear();
         assert!(!marks.may_be_in(3, 0..2000));
+    }
+
+    #[test]
+    fn places_may_come_in_any_order() {
+        let places = [51, 122, 27, 98, 300, 200, 0, 1000, 640];
+        let mut marks = Marks::default();
+        places.iter().for_each(|&at| marks.note(0, at));
+        for at in 0..1100 {
+            let near = places.iter().any(|place| place.abs_diff(at) <= RUN_GAP_MAX);
+            let may = marks.may_be_in(0, at..at + 1);
+            assert!(may || !places.contains(&at), "{at}");
+            assert!(!may || near, "{at}");
+        }
+        assert!(marks.runs[0].is_sorted());
     }
 
     #[test]
