@@ -53,8 +53,8 @@ pub(crate) struct Surrounded {
 #[derive(Default)]
 struct Walked {
     cache: Option<Box<Cache>>,
-    /// For each state that matches, the patterns it matches, a bit for each.
-    matched: HashMap<LazyStateID, Box<[u64]>, BuildHasherDefault<StateHasher>>,
+    /// For each state that matches, the patterns it matches: a word of bits and its number.
+    matched: HashMap<LazyStateID, Box<[(u32, u64)]>, BuildHasherDefault<StateHasher>>,
     /// How often the cache had been emptied when `matched` was filled: its states are others after that.
     cleared: usize,
 }
@@ -272,25 +272,28 @@ impl Walked {
     ) -> Option<()> {
         let cache = self.cache.get_or_insert_with(|| Box::new(dfa.create_cache()));
         let mut state = start(cache)?;
+        // Patterns of `fit` that are not found yet.
+        let mut missing = fit.iter().map(|word| word.count_ones()).sum::<u32>();
         let mut matched = |cache: &Cache, state: LazyStateID| {
             if self.cleared != cache.clear_count() {
                 self.matched.clear();
                 self.cleared = cache.clear_count();
             }
             let patterns = self.matched.entry(state).or_insert_with(|| {
-                let mut patterns = vec![0; fit.len()].into_boxed_slice();
+                let mut patterns = vec![0; fit.len()];
                 for nth in 0..dfa.match_len(cache, state) {
                     let number = numbers[dfa.match_pattern(cache, state, nth).as_usize()];
                     patterns[number / 64] |= 1 << (number % 64);
                 }
-                patterns
+                (0..).zip(patterns).filter(|(_, word)| *word != 0).collect()
             });
-            let mut all = true;
-            for ((found, fit), pattern) in found.iter_mut().zip(fit).zip(patterns) {
-                *found |= *pattern & fit;
-                all &= found == fit;
+            for (nth, patterns) in patterns {
+                let (found, fit) = (&mut found[*nth as usize], fit[*nth as usize]);
+                let new = *patterns & fit & !*found;
+                *found |= new;
+                missing -= new.count_ones();
             }
-            all
+            missing == 0
         };
         for &byte in bytes {
             state = dfa.next_state(cache, state, byte).ok()?;

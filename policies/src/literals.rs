@@ -332,21 +332,21 @@ impl Literals {
 
     /// Calls `found` where a long run of letters and digits begins, at `from` or later.
     pub(crate) fn long_runs(text: &[u8], from: usize, mut found: impl FnMut(usize)) {
-        const BLOCK: usize = 8;
-        let is_run = |block: &[u8]| block.iter().rev().all(u8::is_ascii_alphanumeric);
-        let mut behind = from;
-        // A run of 25 holds two whole blocks in a row, wherever it begins.
-        for (block, pair) in text[from..].chunks_exact(BLOCK).zip(text[from..].chunks_exact(BLOCK).skip(1)).enumerate() {
-            let at = from + block * BLOCK;
-            if at < behind || !is_run(pair.0) || !is_run(pair.1) {
+        // Of places so far apart, the first that a long run holds is followed by another one in it.
+        const STEP: usize = LONG_RUN_BYTES_MIN / 2;
+        let is_run = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        let mut at = from;
+        while at < text.len() {
+            if !is_run(at) || !is_run(at + STEP) {
+                at += STEP;
                 continue;
             }
             let before = text[..at].iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
             let after = text[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-            behind = at + after;
             if before + after >= LONG_RUN_BYTES_MIN && at - before >= from {
                 found(at - before);
             }
+            at += after.max(STEP);
         }
     }
 }
@@ -449,6 +449,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_long_run_is_told_of(lengths in prop::collection::vec(1usize..60, 1..12), from in 0usize..80) {
+            let (mut text, mut expected) = (String::new(), Vec::new());
+            for length in lengths {
+                if length >= LONG_RUN_BYTES_MIN && text.len() >= from {
+                    expected.push(text.len());
+                }
+                text += &"x".repeat(length);
+                text += "-";
+            }
+            let mut runs = Vec::new();
+            Literals::long_runs(text.as_bytes(), from.min(text.len()), |at| runs.push(at));
+            prop_assert_eq!(runs, expected);
+        }
+
         #[test]
         fn nothing_is_missed_or_made_up(text in "[abAB@`-]{0,40}", words in prop::collection::vec("[ab@`-]{3,9}", 1..9)) {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
