@@ -53,11 +53,14 @@ pub(crate) struct Surrounded {
 #[derive(Default)]
 struct Walked {
     cache: Option<Box<Cache>>,
-    /// For each state that matches, the patterns it matches: a word of bits and its number.
-    matched: HashMap<LazyStateID, Box<[(u32, u64)]>, BuildHasherDefault<StateHasher>>,
+    /// For each state that matches, the patterns it matches.
+    matched: HashMap<LazyStateID, SomeBits, BuildHasherDefault<StateHasher>>,
     /// How often the cache had been emptied when `matched` was filled: its states are others after that.
     cleared: usize,
 }
+
+/// A set of bits: its words that are not zero, each with its number.
+type SomeBits = Box<[(u32, u64)]>;
 
 /// Hashes the number of a state, which nobody chooses, with one product.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use regex_automata::hybrid::dfa::{Cache, DFA};
 use regex_automata::nfa::thompson;
 use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind};
-use regex_syntax::hir::{Hir, HirKind, Repetition};
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition};
 
 use crate::compile::Matcher;
 use crate::syntax;
@@ -23,6 +23,18 @@ const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Most places a counted repetition may take in the automaton before its count is let go.
 const REPEAT_PLACES_MAX: usize = 256;
 
+/// A class of more ranges than this is widened: `\w` has hundreds, each in several states of an automaton of bytes.
+const RANGES_MAX: usize = 16;
+/// Everything beyond ASCII but punctuation, which is what ends most that is held back.
+const BEYOND: [(char, char); 4] = [('\u{80}', '\u{1fff}'), ('\u{2070}', '\u{2fff}'), ('\u{3040}', '\u{feff}'), ('\u{fff0}', char::MAX)];
+
+/// A class that takes what `class` takes and every character of [`BEYOND`].
+fn widened(class: &ClassUnicode) -> Hir {
+    let mut wide = ClassUnicode::new(BEYOND.map(|(first, last)| ClassUnicodeRange::new(first, last)));
+    wide.union(class);
+    Hir::class(Class::Unicode(wide))
+}
+
 /// A pattern that matches at least what `hir` matches, in fewer places: a repetition that would be written out too often becomes one
 /// without a count. Holding back for it is safe, as `reach` bounds it; an automaton with thousands of places in one state is slow to
 /// walk and overflows its cache. Gives the pattern and how many places it takes.
@@ -30,6 +42,7 @@ fn loosened(hir: &Hir) -> (Hir, usize) {
     match hir.kind() {
         HirKind::Empty | HirKind::Look(_) => (hir.clone(), 0),
         HirKind::Literal(literal) => (hir.clone(), literal.0.len()),
+        HirKind::Class(Class::Unicode(class)) if class.ranges().len() > RANGES_MAX => (widened(class), 1),
         HirKind::Class(_) => (hir.clone(), 1),
         HirKind::Capture(capture) => loosened(&capture.sub),
         HirKind::Concat(parts) => {

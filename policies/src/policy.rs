@@ -173,10 +173,22 @@ impl Policy {
         let floors = Default::default();
         let mut policy = Policy { settings, version, files, engine, plans, floors, key, lists, holds: [OnceLock::new(), OnceLock::new()] };
         policy.floors = Direction::ALL.map(|direction| Role::ALL.map(|role| policy.floors_of(direction, role)));
-        // Answers stream: refuse now what could only be found out then.
-        let hold = policy.build_hold(Direction::Response)?;
-        let _ = policy.holds[Direction::Response as usize].set(Some(hold));
+        // Answers stream: refuse now what could only be found out then. What ships was put together where the program was built.
+        if policy.engine.rules.iter().any(|rule| !rule.is_proved) {
+            let hold = policy.build_hold(Direction::Response)?;
+            let _ = policy.holds[Direction::Response as usize].set(Some(hold));
+        }
         Ok(policy)
+    }
+
+    /// Makes what screens streamed answers, if that was not done yet; it takes some tenths of a second. Otherwise the first stream waits
+    /// for it.
+    pub fn prepare_streams(&self) {
+        self.hold(Direction::Response);
+    }
+
+    fn hold(&self, direction: Direction) -> Option<&Hold> {
+        self.holds[direction as usize].get_or_init(|| self.build_hold(direction).ok()).as_ref()
     }
 
     fn build_hold(&self, direction: Direction) -> Result<Hold, String> {
@@ -186,9 +198,8 @@ impl Policy {
 
     /// Returns the first position from which a text that goes on may still become a match.
     pub(crate) fn open(&self, direction: Direction, views: &Views<'_>, from: usize) -> usize {
-        let hold = self.holds[direction as usize].get_or_init(|| self.build_hold(direction).ok());
         // Without an automaton nothing is certain before the end.
-        hold.as_ref().map_or(from, |hold| hold.open(views, from))
+        self.hold(direction).map_or(from, |hold| hold.open(views, from))
     }
 
     /// Runs the policy's own `tests:` and returns those that failed.

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use portcullis_policies::Policy;
 use sha2::{Digest as _, Sha256};
 
+use crate::freed;
+
 /// Fewer requests in a window say nothing.
 const REQUESTS_MIN: u64 = 50;
 /// A share of refusals below this is taken for this: twice next to nothing is no alarm.
@@ -52,9 +54,18 @@ pub struct Held {
 }
 
 impl Held {
-    /// Nothing counted yet.
+    /// Nothing counted yet. What screens streamed answers is made meanwhile; where no thread can be had, the first stream makes it.
     pub fn new(name: &str, track: Track, policy: Policy) -> Self {
-        Self { policy: Arc::new(policy), tally: Arc::new(Tally::new(name, track)) }
+        let policy = Arc::new(policy);
+        let streams = Arc::downgrade(&policy);
+        let prepare = move || {
+            if let Some(policy) = streams.upgrade() {
+                policy.prepare_streams();
+                freed::give_back();
+            }
+        };
+        let _ = std::thread::Builder::new().name("streams".into()).spawn(prepare);
+        Self { policy, tally: Arc::new(Tally::new(name, track)) }
     }
 }
 
