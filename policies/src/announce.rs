@@ -10,6 +10,7 @@ use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKin
 use crate::first::{Bytes, from_first};
 use crate::frequency::rate;
 use crate::literals::{LITERAL_BYTES_MIN, LONG_RUN_BYTES_MIN};
+use crate::outline::ByteSet;
 use crate::pack::Variant;
 use crate::syntax;
 
@@ -49,6 +50,8 @@ impl Reach {
 #[derive(Clone)]
 pub(crate) struct Around {
     pub reach: Reach,
+    /// The bytes that can stand between the beginning of a match and its announcement, where those are not nearly all.
+    pub within: Option<ByteSet>,
     /// What ends where the announcement begins; a superset.
     pub before: Hir,
     /// What begins with the announcement; a superset.
@@ -212,7 +215,7 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         if let Some(literals) = required_literals(&beginnings[i..], work) {
             let cost = literals_cost(&literals, work);
             if cost < best.cost {
-                let around = Around { reach, before, after: first_parts(&parts[i..]) };
+                let around = Around { reach, within: within(&parts[..i]), before, after: first_parts(&parts[i..]) };
                 best = Best { announcement: Announcement::Literals { literals, around }, cost, part: Some(i) };
             }
         }
@@ -231,7 +234,7 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         && run_min(&parts[1..]) >= LONG_RUN_BYTES_MIN
     {
         let reach = Reach { min: 0, max: 0 };
-        let around = Around { reach, before: Hir::empty(), after: first_parts(&parts) };
+        let around = Around { reach, within: None, before: Hir::empty(), after: first_parts(&parts) };
         best.offer(Announcement::Bytes { bytes: vec![b'a'], around }, LONG_RUN_COST, None);
     }
     if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
@@ -239,7 +242,7 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         let reach = Reach { min: 0, max };
         let cost = literals_cost(&literals, verification(reach, max, 1.0));
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());
-        best.offer(Announcement::Literals { literals, around: Around { reach, before: Hir::empty(), after } }, cost, None);
+        best.offer(Announcement::Literals { literals, around: Around { reach, within: None, before: Hir::empty(), after } }, cost, None);
     }
     let mut companions = companions(&beginnings, best.part, max, best.cost);
     // Parts that say nothing pass the next one's literals on: those that announce the pattern are no second ones.
@@ -247,6 +250,12 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         companions.clear();
     }
     Plan { hir, announcement: best.announcement, companions, cost: best.cost }
+}
+
+/// Returns the bytes that can stand in these parts; none where words can.
+fn within(parts: &[Hir]) -> Option<ByteSet> {
+    let set = parts.iter().fold(ByteSet::default(), |set, part| set.with(&ByteSet::of(part)));
+    (!set.has(b' ') || !set.has(b'e')).then_some(set)
 }
 
 /// Most bytes of a pattern, each way from its announcement, that are tried together with those of all other patterns.
@@ -423,8 +432,8 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
         return None;
     }
     let reach = Reach { min: first.before.0.min(max), max: first.before.1.min(max) };
-    let (before, after) = first.ways.into_iter().map(|way| (way.before, way.after)).unzip();
-    Some(Around { reach, before: last_parts(&[Hir::alternation(before)]), after: first_parts(&[Hir::alternation(after)]) })
+    let (before, after): (Vec<Hir>, Vec<Hir>) = first.ways.into_iter().map(|way| (way.before, way.after)).unzip();
+    Some(Around { reach, within: within(&before), before: last_parts(&[Hir::alternation(before)]), after: first_parts(&[Hir::alternation(after)]) })
 }
 
 /// Most literals that are looked for in the place of one pattern.

@@ -12,7 +12,7 @@ use crate::automaton::{Automaton, Surroundings};
 use crate::error::Fault;
 use crate::literals::{CODE_CLASS, Classes, DIGIT_CLASS, Literals, NO_CLASS};
 use crate::marks::{Marked, markable};
-use crate::outline::{Announced, Outlines, Signs};
+use crate::outline::{Announced, Beginning, ByteSet, Outlines, Signs};
 use crate::pack::{MATCH_BYTES_MAX, Rule, Variant};
 use crate::scan::GROUPS_MAX;
 use crate::syntax;
@@ -32,6 +32,8 @@ pub(crate) struct Matcher {
     pub rule: usize,
     /// Index of its variant.
     pub variant: usize,
+    /// Tells from a few bytes where no match begins.
+    pub beginning: Beginning,
     pub automaton: Automaton,
     /// Finds the groups of a match, where the rule names one.
     pub groups: Option<Groups>,
@@ -80,6 +82,8 @@ impl Groups {
 pub(crate) struct Lead {
     pub matcher: usize,
     pub reach: Reach,
+    /// The bytes that can stand between the beginning of a match and what was seen, where those are not nearly all.
+    pub within: Option<ByteSet>,
 }
 
 /// All patterns that have announcements of one kind: literals, digits, or one certain byte.
@@ -170,7 +174,8 @@ fn matcher((index, rule): (usize, &Rule), number: usize, plan: &Plan, max: usize
         let kind = Some(AhoCorasickKind::ContiguousNFA);
         AhoCorasick::builder().ascii_case_insensitive(true).kind(kind).build(literals).ok()
     });
-    Ok(Matcher { rule: index, variant: number, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max })
+    let beginning = Beginning::new(&plain);
+    Ok(Matcher { rule: index, variant: number, beginning, automaton, groups, beginnings, asks: Vec::new(), asks_keywords: false, max })
 }
 
 /// The engine that finds groups: it runs on matches only, so it needs none of the means to find them.
@@ -254,7 +259,7 @@ fn call(found: Vec<(Around, usize)>) -> Result<Called, String> {
     let surroundings = Surroundings::new(&after, &before)?;
     let second = surroundings.second();
     let outlines = Outlines::new(&found.iter().map(|(around, _)| around).collect::<Vec<_>>());
-    let leads = found.iter().map(|(around, matcher)| Lead { matcher: *matcher, reach: around.reach }).collect();
+    let leads = found.iter().map(|(around, matcher)| Lead { matcher: *matcher, reach: around.reach, within: around.within }).collect();
     Ok(Called { outlines, surroundings, second, leads })
 }
 

@@ -21,7 +21,7 @@ const ROUNDS_MAX: u32 = 32;
 
 /// A set of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
-struct ByteSet([u64; 4]);
+pub(crate) struct ByteSet([u64; 4]);
 
 impl ByteSet {
     const ALL: Self = Self([u64::MAX; 4]);
@@ -32,9 +32,42 @@ impl ByteSet {
         }
     }
 
+    /// Both sets together.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] | other.0[word]))
+    }
+
+    /// Every byte that stands in some match of a pattern; bytes beyond ASCII all together.
+    pub(crate) fn of(hir: &Hir) -> Self {
+        let mut set = Self::default();
+        set.add_all(hir);
+        set
+    }
+
+    fn add_all(&mut self, hir: &Hir) {
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => {}
+            HirKind::Literal(literal) => literal.0.iter().for_each(|&byte| self.add(byte, byte)),
+            HirKind::Class(Class::Bytes(class)) => class.ranges().iter().for_each(|range| self.add(range.start(), range.end())),
+            HirKind::Class(Class::Unicode(class)) => {
+                for range in class.ranges() {
+                    if range.start().is_ascii() {
+                        self.add(range.start() as u8, range.end().min('\x7f') as u8);
+                    }
+                    if !range.end().is_ascii() {
+                        self.add(0x80, 0xff);
+                    }
+                }
+            }
+            HirKind::Capture(capture) => self.add_all(&capture.sub),
+            HirKind::Repetition(repetition) => self.add_all(&repetition.sub),
+            HirKind::Alternation(parts) | HirKind::Concat(parts) => parts.iter().for_each(|part| self.add_all(part)),
+        }
+    }
+
     /// Returns true when the byte is in the set.
     #[inline]
-    fn has(&self, byte: u8) -> bool {
+    pub(crate) fn has(&self, byte: u8) -> bool {
         self.0[usize::from(byte >> 6)] >> (byte & 63) & 1 == 1
     }
 }
@@ -155,6 +188,24 @@ impl Tracer<'_> {
     /// Lets anything stand from a place on.
     fn open(&mut self, place: usize) {
         self.places.iter_mut().skip(place).for_each(|set| *set = ByteSet::ALL);
+    }
+}
+
+/// Places of a match at which it is told from a few bytes that none begins there.
+const PLACES_FIRST: usize = 3;
+
+/// What can stand at the first places of a pattern's matches.
+pub(crate) struct Beginning(Outline);
+
+impl Beginning {
+    pub(crate) fn new(hir: &Hir) -> Self {
+        Self(after(hir, &[], PLACES_FIRST))
+    }
+
+    /// Returns false when no match begins at the beginning of this text.
+    #[inline]
+    pub(crate) fn fits(&self, text: &[u8]) -> bool {
+        self.0.iter().zip(text).all(|(set, &byte)| set.has(byte))
     }
 }
 
@@ -320,7 +371,7 @@ mod tests {
 
     fn around(before: &str, after: &str) -> Around {
         let parse = |pattern| parse(pattern, false, Some(80)).unwrap();
-        Around { reach: Reach { min: 0, max: 0 }, before: parse(before), after: parse(after) }
+        Around { reach: Reach { min: 0, max: 0 }, within: None, before: parse(before), after: parse(after) }
     }
 
     fn fits(before: &str, after: &str, text: &str, at: usize) -> bool {

@@ -202,16 +202,23 @@ impl Seeing<'_> {
         called.surroundings.at(&mut surroundings[kind], fit, text, at, |pattern| {
             let lead = &called.leads[pattern];
             if floors[matchers.all[lead.matcher].rule].is_finite() {
-                open(windows, newest, lead, at, *from);
+                open(windows, newest, lead, text, at, *from);
             }
         });
     }
 }
 
 /// Opens a window where a lead points to.
-fn open(windows: &mut Vec<Window>, newest: &mut [u32], lead: &Lead, at: usize, from: usize) {
+fn open(windows: &mut Vec<Window>, newest: &mut [u32], lead: &Lead, text: &[u8], at: usize, from: usize) {
     let Some(high) = at.checked_sub(lead.reach.min).filter(|&high| high >= from) else { return };
-    let low = at.saturating_sub(lead.reach.max).max(from);
+    let mut low = at.saturating_sub(lead.reach.max).max(from);
+    if let Some(within) = &lead.within {
+        let far = text[low..at].iter().rposition(|&byte| !within.has(byte));
+        low += far.map_or(0, |far| far + 1);
+    }
+    if low > high {
+        return;
+    }
     // A run of announcements makes one window: hostile text must not make millions.
     let newest = &mut newest[lead.matcher];
     if let Some(window) = windows.get_mut(*newest as usize)
@@ -235,7 +242,7 @@ impl Sight for Seeing<'_> {
         let mut open = |pattern: usize| {
             let lead = &called.leads[pattern];
             if floors[matchers.all[lead.matcher].rule].is_finite() {
-                open(windows, newest, lead, start, *from);
+                open(windows, newest, lead, text, start, *from);
             }
         };
         fit.clear();
@@ -292,7 +299,8 @@ impl Search<'_, '_> {
         }
         // A match has at least one byte, so none starts at the end of the text.
         while at <= high && at < self.text.len() {
-            at = self.take(window.matcher, at);
+            let begins = matcher.beginning.fits(&self.text.as_bytes()[at..]);
+            at = if begins { self.take(window.matcher, at) } else { boundary_up(self.text, at + 1) };
         }
         at
     }
