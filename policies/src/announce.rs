@@ -433,7 +433,12 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
     }
     let reach = Reach { min: first.before.0.min(max), max: first.before.1.min(max) };
     let (before, after): (Vec<Hir>, Vec<Hir>) = first.ways.into_iter().map(|way| (way.before, way.after)).unzip();
-    Some(Around { reach, within: within(&before), before: last_parts(&[Hir::alternation(before)]), after: first_parts(&[Hir::alternation(after)]) })
+    Some(Around {
+        reach,
+        within: within(&before),
+        before: last_parts(&[Hir::alternation(before)]),
+        after: first_parts(&[Hir::alternation(after)]),
+    })
 }
 
 /// Most literals that are looked for in the place of one pattern.

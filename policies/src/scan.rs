@@ -27,6 +27,10 @@ pub(crate) const CONTEXT_BYTES: usize = 120;
 /// How far behind the last start a beginning may reach, in bytes.
 const BEGINNING_REACH: usize = 8;
 
+/// So many start positions are searched for a match before they are tried one by one: a search goes on to the end of the longest match
+/// that could begin there, a try mostly ends after a few bytes.
+const SEARCHED_FROM: usize = 48;
+
 /// Most groups of a pattern.
 pub(crate) const GROUPS_MAX: usize = 16;
 
@@ -293,7 +297,7 @@ impl Search<'_, '_> {
             if let Some(beginnings) = &matcher.beginnings {
                 return self.run_from(window.matcher, beginnings, at, high);
             }
-            if !self.is_within(window.matcher, at, high) {
+            if high - at >= SEARCHED_FROM && !self.is_within(window.matcher, at, high) {
                 return at;
             }
         }

@@ -45,11 +45,26 @@ fn is_letter(byte: u8) -> bool {
 
 /// Text as context is read: in lower case, and `_` is a blank (`driving_licence`).
 fn read(text: &str) -> String {
-    let mut text = text.to_lowercase();
-    if text.contains('_') {
-        text = text.replace('_', " ");
+    // What a sigma becomes depends on what stands around it.
+    if text.contains('Σ') {
+        return text.to_lowercase().replace('_', " ");
     }
-    text
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '_' => plain.push(' '),
+            c if c.is_ascii() => plain.push(c.to_ascii_lowercase()),
+            c if has_no_case(c) => plain.push(c),
+            c => plain.extend(c.to_lowercase()),
+        }
+    }
+    plain
+}
+
+/// Returns true for letters of scripts that know no capitals, Hebrew to Burmese, Chinese, Japanese and Korean: asking for their small
+/// letters takes longer than everything else here.
+fn has_no_case(c: char) -> bool {
+    matches!(c as u32, 0x590..=0x109f | 0x2e80..=0xa63f | 0xac00..=0xfaff)
 }
 
 fn folded(word: &str) -> String {
@@ -96,6 +111,13 @@ mod tests {
         assert!(whole_word("我的卡号是", "卡号") && whole_word("银行card号", "card"));
         assert!(whole_word("x driver license y", "driver license") && !whole_word("моякарта ", "карта"));
         assert!(whole_word("DRIVING_LICENCE_NO: ", "driving licence"));
+    }
+
+    #[test]
+    fn text_is_read_in_lower_case() {
+        let all: String = (0..=0x2_ffff).filter_map(char::from_u32).filter(|&c| c != 'Σ').collect();
+        assert_eq!(read(&all), all.to_lowercase().replace('_', " "));
+        assert_eq!(read("ΑΡΙΘΜΟΣ_X"), "αριθμος x");
     }
 
     #[test]
