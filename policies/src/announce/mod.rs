@@ -4,9 +4,14 @@
 //! digit, or a rare byte such as `@`: then the rest of the pattern from the first one on, its *core*, is tried where such a byte is seen,
 //! together with the cores of all other patterns. Each announcement says how far before it a match may begin.
 
-use regex_syntax::hir::literal::{Extractor, Literal, Seq};
-use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look, Repetition};
+mod clip;
+mod required;
 
+use regex_syntax::hir::literal::Seq;
+use regex_syntax::hir::{Capture, Class, ClassBytes, ClassBytesRange, Hir, HirKind, Look};
+
+use self::clip::{first_parts, last_parts};
+use self::required::{extractor, heads, literals, literals_cost, required_literals};
 use crate::first::{Bytes, from_first};
 use crate::frequency::rate;
 use crate::literals::{LITERAL_BYTES_MIN, LONG_RUN_BYTES_MIN};
@@ -14,12 +19,8 @@ use crate::outline::ByteSet;
 use crate::pack::Variant;
 use crate::syntax;
 
-/// Longest literal that is looked for, in bytes; more would not make it rarer.
-const LITERAL_BYTES_MAX: usize = 20;
 /// A pattern that costs less than this, in nanoseconds per byte of text, is not taken apart.
 const CHEAP: f64 = 0.05;
-/// What one more literal costs, in the same measure: another window that other text may be taken for.
-const LITERAL_COST: f64 = 8e-5;
 /// What a pattern costs that long runs of letters and digits announce, in the same measure; ordinary text hardly has them.
 const LONG_RUN_COST: f64 = 0.02;
 /// What a pattern costs that runs over the whole text, in the same measure.
@@ -258,94 +259,6 @@ fn within(parts: &[Hir]) -> Option<ByteSet> {
     (!set.has(b' ') || !set.has(b'e')).then_some(set)
 }
 
-/// Most bytes of a pattern, each way from its announcement, that are tried together with those of all other patterns.
-const AROUND_BYTES_MAX: usize = 40;
-/// A repetition that may take more bytes than this is a gap, where that ends.
-const GAP_BYTES_MIN: usize = 16;
-
-/// Returns what every match of these parts begins with, up to a gap.
-fn first_parts(parts: &[Hir]) -> Hir {
-    clip_parts(parts, AROUND_BYTES_MAX, Side::First).0
-}
-
-/// Returns what every match of these parts ends with, from a gap on.
-fn last_parts(parts: &[Hir]) -> Hir {
-    clip_parts(parts, AROUND_BYTES_MAX, Side::Last).0
-}
-
-/// From which end a pattern is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    First,
-    Last,
-}
-
-/// Returns what every match begins (or ends) with, and how much of the budget is left; nothing is left where something was cut off.
-fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
-    let longest = hir.properties().maximum_len().unwrap_or(usize::MAX);
-    match hir.kind() {
-        HirKind::Repetition(repetition) if longest > GAP_BYTES_MIN || longest > budget => match repetition.min {
-            0 => (Hir::empty(), 0),
-            min => (rounds(repetition, min, budget, side), 0),
-        },
-        HirKind::Concat(parts) => clip_parts(parts, budget, side),
-        HirKind::Alternation(ways) => {
-            let left = |left: usize, way: &(Hir, usize)| left.min(way.1);
-            let ways: Vec<(Hir, usize)> = ways.iter().map(|way| clip(way, budget, side)).collect();
-            let left = ways.iter().fold(budget, left);
-            let mut different: Vec<Hir> = Vec::with_capacity(ways.len());
-            for (way, _) in ways {
-                if !different.contains(&way) {
-                    different.push(way);
-                }
-            }
-            (Hir::alternation(different), left)
-        }
-        HirKind::Literal(literal) if longest > budget => {
-            let bytes = if side == Side::First { &literal.0[..budget] } else { &literal.0[longest - budget..] };
-            (Hir::literal(bytes.to_vec()), 0)
-        }
-        _ if longest > budget => (Hir::empty(), 0),
-        // A class of letters beyond ASCII takes hundreds of states; here any character beyond ASCII will do.
-        HirKind::Class(class) => (syntax::widened(class), budget - longest),
-        HirKind::Repetition(repetition) => {
-            let sub = Box::new(clip(&repetition.sub, longest, side).0);
-            (Hir::repetition(Repetition { sub, ..repetition.clone() }), budget - longest)
-        }
-        _ => (hir.clone(), budget - longest),
-    }
-}
-
-/// Returns what the rounds begin (or end) with that a repetition takes at least, as many as fit.
-fn rounds(repetition: &Repetition, min: u32, budget: usize, side: Side) -> Hir {
-    let longest = repetition.sub.properties().maximum_len().unwrap_or(usize::MAX);
-    let (sub, left) = clip(&repetition.sub, budget, side);
-    let rounds = min.min(u32::try_from(budget / longest.max(1)).unwrap_or(u32::MAX));
-    // A round that was cut off says nothing about where the next one begins.
-    if left == 0 || rounds < 2 {
-        return sub;
-    }
-    Hir::repetition(Repetition { min: rounds, max: Some(rounds), greedy: true, sub: Box::new(sub) })
-}
-
-/// The same for a pattern in parts.
-fn clip_parts(parts: &[Hir], budget: usize, side: Side) -> (Hir, usize) {
-    let (mut kept, mut left) = (Vec::new(), budget);
-    for nth in 0..parts.len() {
-        if left == 0 {
-            break;
-        }
-        let part = if side == Side::First { &parts[nth] } else { &parts[parts.len() - 1 - nth] };
-        let (part, rest) = clip(part, left, side);
-        kept.push(part);
-        left = rest;
-    }
-    if side == Side::Last {
-        kept.reverse();
-    }
-    (Hir::concat(kept), left)
-}
-
 /// A literal in any mixture of case.
 fn any_case(literal: &[u8]) -> Hir {
     let byte = |&byte: &u8| {
@@ -439,79 +352,6 @@ fn core(hir: &Hir, bytes: &[u8], max: usize) -> Option<Around> {
         before: last_parts(&[Hir::alternation(before)]),
         after: first_parts(&[Hir::alternation(after)]),
     })
-}
-
-/// Most literals that are looked for in the place of one pattern.
-const LITERALS_MAX: usize = 300;
-
-fn extractor() -> Extractor {
-    let mut extractor = Extractor::new();
-    extractor.limit_class(40).limit_repeat(4).limit_literal_len(LITERAL_BYTES_MAX).limit_total(LITERALS_MAX);
-    extractor
-}
-
-/// Returns literals one of which every match begins with, in lower case; `beginnings` is what each of its parts begins with and `work` is
-/// what a search for one costs.
-fn required_literals(beginnings: &[Seq], work: f64) -> Option<Vec<Vec<u8>>> {
-    let literals = literals(&joined(beginnings), LITERAL_BYTES_MIN)?;
-    // Short heads are few but common, long ones rare but many.
-    let cost = |&length: &usize| cut(&literals, length).map(|head| literal_cost(head, work)).sum::<f64>();
-    let lengths = [3, 4, 5, 6, 7, 8, 10, 13, LITERAL_BYTES_MAX];
-    let best = lengths.iter().min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    Some(heads(&literals, *best))
-}
-
-/// What parts in a row begin with, from what each of them begins with: as an [`Extractor`] joins them, without reading each part again for
-/// every part before it.
-fn joined(beginnings: &[Seq]) -> Seq {
-    let mut all = Seq::singleton(Literal::exact(Vec::new()));
-    for next in beginnings {
-        if all.is_inexact() {
-            break;
-        }
-        let mut next = next.clone();
-        if all.max_cross_len(&next).is_some_and(|count| count > LITERALS_MAX) {
-            next.make_infinite();
-        }
-        all.cross_forward(&mut next);
-        all.keep_first_bytes(LITERAL_BYTES_MAX);
-    }
-    all
-}
-
-/// Lists literals sorted, in lower case and as long as they can be told; none when there is no end of them or one is shorter than `bytes_min`.
-fn literals(beginnings: &Seq, bytes_min: usize) -> Option<Vec<Vec<u8>>> {
-    let mut literals: Vec<Vec<u8>> = beginnings.literals()?.iter().map(|literal| literal.as_bytes().to_ascii_lowercase()).collect();
-    if literals.is_empty() || literals.iter().any(|literal| literal.len() < bytes_min) {
-        return None;
-    }
-    literals.sort();
-    Some(literals)
-}
-
-/// Cuts sorted literals to a length and drops those that begin with another.
-fn heads(literals: &[Vec<u8>], length: usize) -> Vec<Vec<u8>> {
-    cut(literals, length).map(<[u8]>::to_vec).collect()
-}
-
-fn cut(literals: &[Vec<u8>], length: usize) -> impl Iterator<Item = &[u8]> {
-    let mut last: Option<&[u8]> = None;
-    literals.iter().map(move |literal| &literal[..literal.len().min(length)]).filter(move |head| {
-        let is_new = !last.is_some_and(|shorter| head.starts_with(shorter));
-        if is_new {
-            last = Some(head);
-        }
-        is_new
-    })
-}
-
-/// Expected cost of looking for these literals, in nanoseconds per byte of text; `work` is what finding one costs.
-fn literals_cost(literals: &[Vec<u8>], work: f64) -> f64 {
-    literals.iter().map(|literal| literal_cost(literal, work)).sum()
-}
-
-fn literal_cost(literal: &[u8], work: f64) -> f64 {
-    rate(literal) * work + LITERAL_COST
 }
 
 /// How often an announcing byte comes in ordinary text: a run of digits begins less often than a word with a capital.
