@@ -62,11 +62,14 @@ fn clip(hir: &Hir, budget: usize, side: Side) -> (Hir, usize) {
     }
 }
 
+/// Most bytes that the rounds of one repetition take up: by then hardly any text is left that it is not.
+const ROUNDS_BYTES_MAX: usize = 16;
+
 /// Returns what the rounds begin (or end) with that a repetition takes at least, as many as fit.
 fn rounds(repetition: &Repetition, min: u32, budget: usize, side: Side) -> Hir {
     let longest = repetition.sub.properties().maximum_len().unwrap_or(usize::MAX);
     let (sub, left) = clip(&repetition.sub, budget, side);
-    let rounds = min.min(u32::try_from(budget / longest.max(1)).unwrap_or(u32::MAX));
+    let rounds = min.min(u32::try_from(budget.min(ROUNDS_BYTES_MAX) / longest.max(1)).unwrap_or(u32::MAX));
     // A round that was cut off says nothing about where the next one begins.
     if left == 0 || rounds < 2 {
         return sub;
