@@ -7,6 +7,7 @@
 mod law;
 mod mutate;
 mod numbers;
+mod patterns;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
