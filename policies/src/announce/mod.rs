@@ -15,6 +15,7 @@ use self::required::{extractor, heads, literals, literals_cost, required_literal
 use crate::first::{Bytes, from_first};
 use crate::frequency::rate;
 use crate::literals::{LITERAL_BYTES_MIN, LONG_RUN_BYTES_MIN};
+use crate::marks::keywords;
 use crate::outline::ByteSet;
 use crate::pack::Variant;
 use crate::syntax;
@@ -239,7 +240,7 @@ fn cheapest(hir: Hir, variant: &Variant, max: usize) -> Plan {
         best.offer(Announcement::Bytes { bytes: vec![b'a'], around }, LONG_RUN_COST, None);
     }
     if !variant.keywords.is_empty() && variant.keywords.iter().all(|keyword| keyword.len() >= LITERAL_BYTES_MIN) {
-        let literals: Vec<Vec<u8>> = variant.keywords.iter().map(|keyword| keyword.to_ascii_lowercase().into_bytes()).collect();
+        let literals = keywords(variant);
         let reach = Reach { min: 0, max };
         let cost = literals_cost(&literals, verification(reach, max, 1.0));
         let after = Hir::alternation(literals.iter().map(|literal| any_case(literal)).collect());

@@ -20,6 +20,8 @@ const BEGINNING_REACH: usize = 8;
 /// So many start positions are searched for a match before they are tried one by one: a search goes on to the end of the longest match
 /// that could begin there, a try mostly ends after a few bytes.
 const SEARCHED_FROM: usize = 48;
+/// A pattern with a longer match, in bytes, is searched for in any window that is not narrow: a gap may keep each try going for as long.
+const TRIED_BYTES_MAX: usize = 400;
 
 /// One view being searched.
 pub(super) struct Search<'s, 'v> {
@@ -47,7 +49,8 @@ impl Search<'_, '_> {
             if let Some(beginnings) = &matcher.beginnings {
                 return self.run_from(window.matcher, beginnings, at, high);
             }
-            if high - at >= SEARCHED_FROM && !self.is_within(window.matcher, at, high) {
+            let pays = high - at >= SEARCHED_FROM || matcher.max > TRIED_BYTES_MAX;
+            if pays && !self.is_within(window.matcher, at, high) {
                 return at;
             }
         }

@@ -14,6 +14,8 @@ pub(super) struct Window {
     pub matcher: usize,
     pub low: usize,
     pub high: usize,
+    /// How far the text was looked through for bytes that no match has in front of what was seen, from `low` on.
+    pub seen: usize,
 }
 
 impl Engine {
@@ -29,7 +31,7 @@ impl Engine {
         let mut windows = seeing.windows;
         for &matcher in &matchers.everywhere {
             if floors[matchers.all[matcher].rule].is_finite() {
-                windows.push(Window { matcher, low: from, high: text.len() });
+                windows.push(Window { matcher, low: from, high: text.len(), seen: from });
             }
         }
         windows.sort_unstable();
@@ -76,25 +78,35 @@ impl Seeing<'_> {
 fn open(windows: &mut Vec<Window>, newest: &mut [u32], lead: &Lead, text: &[u8], at: usize, from: usize) {
     let Some(high) = at.checked_sub(lead.reach.min).filter(|&high| high >= from) else { return };
     let mut low = at.saturating_sub(lead.reach.max).max(from);
+    let newest = &mut newest[lead.matcher];
+    let window = windows.get_mut(*newest as usize).filter(|window| window.matcher == lead.matcher);
     if let Some(within) = &lead.within {
-        let far = text[low..at].iter().rposition(|&byte| !within.has(byte));
-        low += far.map_or(0, |far| far + 1);
+        let mut looked = low;
+        // What was looked through before is not looked through again: in a row of announcements each would go back over all the others.
+        if let Some(window) = &window
+            && (window.low <= low || window.low <= at && !within.has(text[window.low - 1]))
+        {
+            low = low.max(window.low);
+            looked = low.max(window.seen.min(at));
+        }
+        if let Some(far) = text[looked..at].iter().rposition(|&byte| !within.has(byte)) {
+            low = looked + far + 1;
+        }
     }
     if low > high {
         return;
     }
     // A run of announcements makes one window: hostile text must not make millions.
-    let newest = &mut newest[lead.matcher];
-    if let Some(window) = windows.get_mut(*newest as usize)
-        && window.matcher == lead.matcher
+    if let Some(window) = window
         && window.low <= low
         && low <= window.high + 1
     {
         window.high = window.high.max(high);
+        window.seen = window.seen.max(at);
         return;
     }
     *newest = windows.len() as u32;
-    windows.push(Window { matcher: lead.matcher, low, high });
+    windows.push(Window { matcher: lead.matcher, low, high, seen: at });
 }
 
 impl Sight for Seeing<'_> {
