@@ -231,7 +231,7 @@ struct Sifted {
 }
 
 impl Literals {
-    /// Prepares literals (in lower case, each of at least [`LITERAL_BYTES_MIN`] bytes) besides the classes.
+    /// Prepares literals (in lower case, each of [`LITERAL_BYTES_MIN`] to 65,535 bytes) besides the classes.
     pub(crate) fn new(words: &[&[u8]], classes: Classes) -> Self {
         let entries = words.iter().enumerate().map(|(number, word)| Entry::new(number, word));
         let (short, long): (Vec<Entry>, Vec<Entry>) = entries.partition(|entry| entry.bytes() < 4);
